@@ -1,0 +1,1 @@
+"""The transparency log, checkpoints, passports, fairness statistics and reports: what convinces an outsider."""
