@@ -1,0 +1,166 @@
+"""The transparency log in the metadata database: entries, and the complete subtrees of the RFC 6962 tree over them.
+
+Append-only. Everything works on the caller's connection, so that an entry commits with what it records or not at all.
+Two tables, and no column in them that the tree doesn't cover: an entry's index is its place, its body is the leaf, and
+each node is the hash of what stands below it. `audit.verify` recomputes all of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Select,
+    SmallInteger,
+    Table,
+    and_,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+)
+
+from audit.checkpoint import Checkpoint
+from audit.merkle import CompactRange, IntegrityError, Place, consistency_ranges, cover, hashes_of, inclusion_ranges, leaf_hash
+
+metadata = MetaData()
+
+_index = BigInteger().with_variant(Integer, "sqlite")  # SQLite takes INTEGER alone as its row number
+
+log_entries = Table(
+    "log_entries",
+    metadata,
+    Column("idx", _index, primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
+log_nodes = Table(
+    "log_nodes",
+    metadata,
+    Column("level", SmallInteger, primary_key=True, autoincrement=False),
+    Column("idx", _index, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry; `body` is UTF-8 JSON as it was written."""
+
+    index: int
+    body: bytes
+
+    @property
+    def parsed(self) -> dict[str, Any]:
+        """The body as an object."""
+        value: dict[str, Any] = json.loads(self.body)
+        return value
+
+
+def append(connection: Connection, body: bytes) -> int:
+    """Add one entry; returns its index."""
+    return append_many(connection, [body])
+
+
+def append_many(connection: Connection, bodies: Iterable[bytes]) -> int:
+    """Add entries in order; returns the index of the first. Two writers at once: the database's lock or its key refuses one."""
+    first = size(connection)
+    tree = CompactRange(first, _hashes(connection, cover(0, first)))
+    entries, nodes = [], []
+    for index, body in enumerate(bodies, first):
+        entries.append({"idx": index, "body": body})
+        nodes += [{"level": level, "idx": place, "hash": value} for level, place, value in tree.append(leaf_hash(body))]
+    if entries:
+        connection.execute(_ADD_ENTRIES, entries)
+        connection.execute(_ADD_NODES, nodes)
+    return first
+
+
+def size(connection: Connection) -> int:
+    """Number of entries."""
+    last = connection.execute(_LAST).scalar()
+    return 0 if last is None else int(last) + 1
+
+
+def root(connection: Connection, size: int) -> bytes:
+    """The tree's root over the first `size` entries, from stored nodes. Raises IntegrityError if one is missing."""
+    return CompactRange(size, _hashes(connection, cover(0, size))).root()
+
+
+def entries(connection: Connection, start: int = 0, stop: int | None = None) -> Iterator[Entry]:
+    """Entries [start, stop), streamed."""
+    query = select(log_entries.c.idx, log_entries.c.body).where(log_entries.c.idx >= start).order_by(log_entries.c.idx)
+    if stop is not None:
+        query = query.where(log_entries.c.idx < stop)
+    for index, body in connection.execute(query, execution_options={"yield_per": 1024}):
+        yield Entry(index, body)
+
+
+def inclusion_proof(connection: Connection, index: int, size: int) -> list[bytes]:
+    """Hashes that lead from entry `index` to the root of the first `size` entries (RFC 6962, section 2.1.1)."""
+    return _proof(connection, inclusion_ranges(index, size))
+
+
+def consistency_proof(connection: Connection, old: int, new: int) -> list[bytes]:
+    """Hashes that show that the first `old` entries are a prefix of the first `new` (RFC 6962, section 2.1.2)."""
+    return _proof(connection, consistency_ranges(old, new))
+
+
+def check_against(connection: Connection, checkpoint: Checkpoint | None) -> None:
+    """Raises IntegrityError if the log is not one that the checkpoint was signed over: cheap, from stored nodes.
+
+    Without a checkpoint the log must be empty. What is not seen here, an entry edited below intact nodes, `audit.verify` sees.
+    """
+    held = size(connection)
+    if checkpoint is None:
+        if held:
+            raise IntegrityError(f"the checkpoint file is gone: nothing vouches for the log's {held} entries")
+        return
+    if held < checkpoint.size:
+        raise IntegrityError(f"the log was cut: the checkpoint covers {checkpoint.size} entries, the log holds {held}")
+    if root(connection, checkpoint.size) != checkpoint.root:
+        raise IntegrityError(f"the log's root over {checkpoint.size} entries is not the one that was signed")
+
+
+_LAST = select(func.max(log_entries.c.idx))
+_ADD_ENTRIES = insert(log_entries)
+_ADD_NODES = insert(log_nodes)
+
+
+@cache
+def _lookup(count: int) -> Select[tuple[int, int, bytes]]:
+    """Selects `count` nodes by key, with parameters l0, i0, l1, …; SQLite would scan the table for a row value IN a list."""
+    keys = [and_(log_nodes.c.level == bindparam(f"l{k}"), log_nodes.c.idx == bindparam(f"i{k}")) for k in range(count)]
+    return select(log_nodes.c.level, log_nodes.c.idx, log_nodes.c.hash).where(or_(*keys))
+
+
+def _nodes(connection: Connection, places: list[Place]) -> dict[Place, bytes]:
+    if not places:
+        return {}
+    keys = {f"{name}{k}": value for k, place in enumerate(places) for name, value in zip("li", place, strict=True)}
+    rows = connection.execute(_lookup(len(places)), keys).all()
+    found = {Place(row.level, row.idx): bytes(row.hash) for row in rows}
+    if missing := [place for place in places if place not in found]:
+        raise IntegrityError(f"the log's node at level {missing[0].level}, index {missing[0].idx} is missing")
+    return found
+
+
+def _hashes(connection: Connection, places: list[Place]) -> list[bytes]:
+    found = _nodes(connection, places)
+    return [found[place] for place in places]
+
+
+def _proof(connection: Connection, ranges: list[tuple[int, int]]) -> list[bytes]:
+    return hashes_of(ranges, _nodes(connection, [place for leaves in ranges for place in cover(*leaves)]))

@@ -1,0 +1,206 @@
+import base64
+import json
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audit import verify
+from audit.dsse import seal
+from audit.merkle import IntegrityError
+from audit.passport import (
+    Approval,
+    Charge,
+    FairnessVerdict,
+    LogProof,
+    NoisyTable,
+    Passport,
+    Privacy,
+    ReadSet,
+    digest,
+    dump,
+    issue,
+    parse,
+    prove,
+    read,
+)
+from governance.accounting import RESERVED_DRAWS, epsilon_of, mu_squared_of
+from tests.evidence import Evidence, body, signer
+
+MU = mu_squared_of(1.0, 1e-5)
+LINES = (
+    Charge("all/counts", "count", "ALL", str(MU / 4), 1.0, 1.0 / float(MU / 4) ** 0.5, 6),
+    Charge("all/learn", "moments", "TRAIN", str(MU * 3 / 4), 2.5, 2.5 / float(MU * 3 / 4) ** 0.5, 240),
+)
+PASSPORT = Passport(
+    segment="shoppers",
+    build="b-1",
+    purpose="marketing",
+    spec="11" * 32,
+    policy="22" * 32,
+    contract="33" * 32,
+    consent_root="44" * 32,
+    consent_leaves=50_000,
+    read_sets=(ReadSet("spend_90d", ("transactions.amount", "transactions.bought_on")),),
+    exclusions=NoisyTable(("admitted", "withdrawn"), (20_000.5, 31.0), 12.25),
+    privacy=Privacy(str(MU), RESERVED_DRAWS, 1e-5, epsilon_of(MU, RESERVED_DRAWS, 1e-5), "exact", LINES),
+    utility={"silhouette": 0.5},
+    fairness=(FairnessVerdict("age", "selection rate", "selected", "19-24", "inconclusive", 0.2, 1.0, 0.5),),
+    approvals=(Approval("olga", "approve", "2026-11-22T08:00:00.000000Z"),),
+    recipients=("crm",),
+)
+
+
+@pytest.fixture
+def evidence(tmp_path: Path) -> Evidence:
+    evidence = Evidence(tmp_path)
+    evidence.add(*(body(number) for number in range(5)))
+    return evidence
+
+
+def intent(passport: Passport) -> bytes:
+    """The entry that records the intent to release."""
+    return json.dumps({"action": "release", "facts": {"build": passport.build, "passport": digest(passport)}, "v": 1}).encode()
+
+
+def proof_of(evidence: Evidence, passport: Passport) -> LogProof:
+    index = evidence.add(intent(passport))
+    evidence.add(body(9))
+    checkpoint = evidence.file.read()
+    assert checkpoint is not None
+    with evidence.read() as connection:
+        return prove(connection, index, checkpoint)
+
+
+def forged(passport: Passport, proof: LogProof, **changes: Any) -> bytes:
+    """An envelope rightly signed over a changed statement: what a fault of ours, or a stolen key, could bring forth."""
+    statement = json.loads(base64.b64decode(json.loads(issue(passport, proof, signer()))["payload"]))
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        inner = statement
+        for parent in parents:
+            inner = inner[int(parent) if isinstance(inner, list) else parent]
+        inner[int(last) if isinstance(inner, list) else last] = value
+    return seal(verify.PAYLOAD_TYPE, json.dumps(statement).encode(), signer())
+
+
+def test_a_passport_reads_back(evidence: Evidence) -> None:
+    proof = proof_of(evidence, PASSPORT)
+    assert read(issue(PASSPORT, proof, signer()), signer().verifier) == (PASSPORT, proof)
+    assert parse(dump(PASSPORT)) == PASSPORT
+
+
+def test_the_envelope_is_an_in_toto_statement(evidence: Evidence) -> None:
+    envelope = json.loads(issue(PASSPORT, proof_of(evidence, PASSPORT), signer()))
+    statement = json.loads(base64.b64decode(envelope["payload"]))
+    assert envelope["payloadType"] == "application/vnd.in-toto+json"
+    assert statement["_type"] == "https://in-toto.io/Statement/v1"
+    assert statement["predicateType"] == "https://consentric.dev/passport/v1"
+    assert [subject["name"] for subject in statement["subject"]] == ["shoppers/b-1"]
+    assert statement["predicate"]["passport"]["privacy"]["mu_squared"] == str(MU)
+
+
+def test_it_can_be_issued_again_after_the_log_has_grown(evidence: Evidence) -> None:
+    first = proof_of(evidence, PASSPORT)
+    evidence.add(*(body(number) for number in range(20, 40)))
+    checkpoint = evidence.file.read()
+    assert checkpoint is not None
+    with evidence.read() as connection:
+        later = prove(connection, first.index, checkpoint)
+    assert later.checkpoint != first.checkpoint
+    for proof in (first, later):
+        assert read(issue(PASSPORT, proof, signer()), signer().verifier)[0] == PASSPORT
+
+
+def test_an_entry_above_the_checkpoint_cannot_be_proved(evidence: Evidence) -> None:
+    checkpoint = evidence.file.read()
+    assert checkpoint is not None
+    index = evidence.add(intent(PASSPORT), publish=False)
+    with evidence.read() as connection, pytest.raises(IntegrityError, match="entry 5 is not under the checkpoint of size 5"):
+        prove(connection, index, checkpoint)
+
+
+def test_a_passport_that_the_log_does_not_know_is_not_issued(evidence: Evidence) -> None:
+    proof = proof_of(evidence, PASSPORT)
+    for changed in (replace(PASSPORT, recipients=("crm", "broker")), replace(PASSPORT, build="b-2")):
+        with pytest.raises(IntegrityError, match="its log entry is about another passport or build"):
+            issue(changed, proof, signer())
+
+
+def test_numbers_are_real_however_they_were_given() -> None:
+    whole = replace(PASSPORT, exclusions=NoisyTable(("a", "b"), (3, 4), 1))
+    assert parse(dump(whole)) == replace(PASSPORT, exclusions=NoisyTable(("a", "b"), (3.0, 4.0), 1.0))
+
+
+def test_what_json_cannot_hold_is_refused() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        dump(replace(PASSPORT, utility={"auc": float("nan")}))
+
+
+@pytest.mark.parametrize("change", [{"unknown": 1}, {"segment": None}, {"consent_leaves": "50000"}, {"recipients": "crm"}])
+def test_a_field_more_or_of_another_type_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(IntegrityError, match="not a passport"):
+        parse(verify.canonical({**json.loads(dump(PASSPORT)), **change}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"_type": "https://in-toto.io/Statement/v0.1"}, "expected a https://consentric.dev/passport/v1 statement"),
+        ({"predicateType": "other"}, "expected a https://consentric.dev/passport/v1 statement, got other"),
+        ({"subject": []}, "its subject is not its log entry"),
+        ({"subject__0__digest": {"sha256": "00" * 32}}, "its subject is not its log entry"),
+        ({"predicate__passport__purpose": "science"}, "its log entry is about another passport or build"),
+        ({"predicate__passport__exclusions__sigma": 1.0}, "its log entry is about another passport or build"),
+        ({"predicate__log__entry": intent(PASSPORT).decode() + " "}, "its log proof fails"),
+        ({"predicate__log__index": 4}, "its log proof fails"),
+        ({"predicate__log__index": 99}, "its log proof fails"),
+        ({"predicate__log__hashes": []}, "its log proof fails"),
+        ({"predicate__log__checkpoint": ""}, "its log proof fails"),
+        ({"predicate__log": {}}, "is malformed"),
+        ({"predicate__passport__privacy": None}, "is malformed"),
+        ({"predicate__passport__privacy__mu_squared": "1/0"}, "is malformed"),
+        ({"predicate__passport__utility": {"auc": float("nan")}}, "is malformed"),
+        ({"predicate__passport__privacy__epsilon": 0.9}, "ε is 1 at δ 1e-05, it claims 0.9"),
+        ({"predicate__passport__privacy__epsilon": 1.0001}, "ε is 1 at δ 1e-05, it claims 1.0001"),
+        ({"predicate__passport__privacy__delta": 1e-6}, "at δ 1e-06, it claims 1"),
+        ({"predicate__passport__privacy__mu_squared": str(MU * 2)}, "at δ 1e-05, it claims 1"),
+        ({"predicate__passport__privacy__mu_squared": str(MU / 2)}, "its privacy transcript adds up to more than was charged"),
+        ({"predicate__passport__privacy__draws": 245}, "its privacy transcript adds up to more than was charged"),
+        ({"predicate__passport__privacy__transcript__0__mu_squared": "-1"}, "has a negative line"),
+        ({"predicate__passport__privacy__transcript__0__sigma": 0.1}, "line `all/counts` of its privacy transcript costs more than its μ²"),
+        ({"predicate__passport__privacy__transcript__1__bound": 2.6}, "line `all/learn` of its privacy transcript costs more than its μ²"),
+    ],
+)
+def test_a_signed_lie_is_found(evidence: Evidence, changes: dict[str, Any], problem: str) -> None:
+    envelope = forged(PASSPORT, proof_of(evidence, PASSPORT), **changes)
+    findings, _ = verify.verify_passport(envelope, verify.parse_key(str(signer().verifier)))
+    assert problem in "; ".join(finding.problem for finding in findings)
+    with pytest.raises(IntegrityError):
+        read(envelope, signer().verifier)
+
+
+def test_another_signer_is_found(evidence: Evidence) -> None:
+    envelope = issue(PASSPORT, proof_of(evidence, PASSPORT), signer())
+    with pytest.raises(IntegrityError, match="is not signed by"):
+        read(envelope, signer(2).verifier)
+    for raw in (b"", b"[]", b"{}", envelope[:-20], envelope.replace(b"in-toto", b"out-toto")):
+        findings, head = verify.verify_passport(raw, verify.parse_key(str(signer().verifier)))
+        assert findings and head is None
+
+
+@pytest.mark.parametrize("epsilon", [0.001, 0.01, 0.1, 0.5, 1.0, 3.0, 8.0])
+@pytest.mark.parametrize("draws", [0, 1000, RESERVED_DRAWS])
+@pytest.mark.parametrize("delta", [1e-5, 1e-7, 1e-9])
+def test_epsilon_is_derived_as_the_ledger_does(epsilon: float, draws: int, delta: float) -> None:
+    """Two programs, written apart, and one number, also where discreteness alone exceeds δ at the ε that was asked for."""
+    mu_squared = mu_squared_of(epsilon, delta, draws)
+    derived, charged = verify.epsilon_of(mu_squared, draws, delta), epsilon_of(mu_squared, draws, delta)
+    assert derived * (1 - 1e-9) <= charged <= derived * (1 + 1e-6)
+
+
+def test_epsilon_at_the_ends() -> None:
+    assert verify.epsilon_of(Fraction(0), 0, 1e-5) == 0.0
+    assert verify.epsilon_of(Fraction(10**9), 0, 1e-5) == float("inf")

@@ -1,0 +1,138 @@
+"""The verifier as somebody else runs it: the one file, on a machine without the rest."""
+
+import ast
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from audit import verify
+from audit.passport import issue
+from tests.evidence import Evidence, body, signer
+from tests.unit.audit.test_passport import PASSPORT, proof_of
+
+KEY = str(signer().verifier)
+
+
+@pytest.fixture
+def evidence(tmp_path: Path) -> Evidence:
+    evidence = Evidence(tmp_path)
+    evidence.add(*(body(number) for number in range(20)))
+    return evidence
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    shutil.copy(verify.__file__, folder / "verify.py")
+    return folder
+
+
+def run(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Isolated: neither our folder nor the environment is on the path."""
+    return subprocess.run(
+        [sys.executable, "-I", "verify.py", *map(str, arguments)], check=False, cwd=folder, capture_output=True, text=True
+    )
+
+
+def test_it_is_one_short_module_on_cryptography_alone() -> None:
+    source = Path(verify.__file__).read_text(encoding="utf-8")
+    modules = {
+        name.split(".")[0]
+        for node in ast.walk(ast.parse(source))
+        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [])
+        + ([str(node.module)] if isinstance(node, ast.ImportFrom) else [])
+    }
+    assert len(source.splitlines()) <= 500
+    assert modules - sys.stdlib_module_names == {"cryptography"}
+
+
+def test_it_runs_alone(evidence: Evidence, elsewhere: Path) -> None:
+    passport = elsewhere / "passport.json"
+    passport.write_bytes(issue(PASSPORT, proof_of(evidence, PASSPORT), signer()))
+    evidence.add(body(77), publish=False)
+    files = ("--database", evidence.database, "--checkpoint", evidence.checkpoint)
+    done = run(elsewhere, "--key", KEY, *files, "--passport", passport, "--last-seen", "seen")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["23 entries, 22 covered by a checkpoint, 1 not yet", "nothing wrong found"]
+    assert (elsewhere / "seen").read_text().splitlines()[1] == "22"
+    connection = sqlite3.connect(evidence.database)
+    connection.execute("UPDATE log_entries SET body = x'00' WHERE idx = 3")
+    connection.commit()
+    connection.close()
+    done = run(elsewhere, "--key", KEY, *files, "--json")
+    assert done.returncode == 6
+    found = json.loads(done.stdout)
+    assert found["exit_code"] == 6
+    assert found["findings"][0] == {"place": "entry 3", "problem": "does not match its stored hash"}
+
+
+def test_a_passport_of_a_fork_is_found_in_the_log(evidence: Evidence, elsewhere: Path, tmp_path: Path) -> None:
+    """Both verify by themselves, signed with one key; together they don't."""
+    (tmp_path / "fork").mkdir()
+    fork = Evidence(tmp_path / "fork")
+    passport = elsewhere / "passport.json"
+    passport.write_bytes(issue(PASSPORT, proof_of(fork, PASSPORT), signer()))
+    files = ("--database", evidence.database, "--checkpoint", evidence.checkpoint)
+    assert run(elsewhere, "--key", KEY, *files).returncode == 0
+    assert run(elsewhere, "--key", KEY, "--passport", passport).returncode == 0
+    done = run(elsewhere, "--key", KEY, *files, "--passport", passport)
+    assert done.returncode == 6
+    assert "was signed over another root for 2 entries" in done.stdout
+
+
+def test_the_key_may_come_from_a_file(evidence: Evidence, elsewhere: Path) -> None:
+    (elsewhere / "key").write_text(KEY + "\n")
+    assert run(elsewhere, "--key", "key", "--database", evidence.database, "--checkpoint", evidence.checkpoint).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--key", KEY],
+        ["--key", KEY, "--database", "x"],
+        ["--key", "no key", "--passport", "verify.py"],
+        ["--key", KEY, "--passport", "nowhere"],
+    ],
+)
+def test_wrong_usage(elsewhere: Path, arguments: list[str]) -> None:
+    done = run(elsewhere, *arguments)
+    assert done.returncode == 2 and "error:" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a database at all, but text that is long enough" * 99])
+def test_what_is_no_log_is_found_and_not_created(evidence: Evidence, content: bytes | None) -> None:
+    evidence.database.unlink()
+    if content is not None:
+        evidence.database.write_bytes(content)
+    assert evidence.verify().exit_code == 6
+    assert evidence.database.exists() == (content is not None)
+
+
+def test_a_new_log_is_fine(tmp_path: Path) -> None:
+    evidence = Evidence(tmp_path)
+    evidence.publish()
+    report = evidence.verify()
+    assert (report.findings, report.entries, report.covered) == ((), 0, 0)
+
+
+def test_findings_are_few_however_much_is_wrong(evidence: Evidence) -> None:
+    evidence.add(*(body(number) for number in range(5000)))
+    connection = sqlite3.connect(evidence.database)
+    connection.execute("UPDATE log_entries SET body = x'00'")
+    connection.commit()
+    connection.close()
+    assert 100 <= len(evidence.verify().findings) <= 110
+
+
+def test_chunks_do_not_matter(evidence: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
+    for chunk in (1, 2, 3, 7, 19, 20, 21):
+        monkeypatch.setattr(verify, "CHUNK", chunk)
+        assert evidence.verify().findings == ()
+        assert evidence.verify().entries == 20
