@@ -1,0 +1,130 @@
+"""The dataset contract: what the data is, who answers for it, and which facts about it are public."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from policies.documents import Document, Duration, one_of, refuse
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+"""An identifier that people write: table, column, feature."""
+
+_TYPE = re.compile(r"text|integer|double|boolean|date|timestamp|decimal\(\s*([0-9]{1,2})\s*,\s*([0-9]{1,2})\s*\)")
+
+
+class Outliers(StrEnum):
+    """What happens to a value outside its public bounds."""
+
+    CLIP = "clip"
+    DISCARD = "null"
+
+
+class Column(Document):
+    """One column. Bounds, grid and domain are public: they must not come from looking at the data."""
+
+    category: str = Field(description="fideslang data category, such as `user.behavior.purchase_history`")
+    type: str = Field("text", description="text, integer, double, boolean, date, timestamp or decimal(p,s); money is decimal")
+    sensitivity: Literal["plain", "pseudonymous", "sensitive"] = "plain"
+    unit: str | None = None
+    bounds: tuple[Decimal, Decimal] | None = Field(None, description="public lower and upper bound")
+    domain: tuple[str, ...] | None = Field(None, description="public set of categories", min_length=1)
+    outliers: Outliers = Outliers.CLIP
+    missing: str | int | float | None = Field(None, description="value that stands in for NULL, NaN and failed casts; none: stays NULL")
+    source_name: str | None = Field(None, alias="from", description="name in the source, where it differs")
+
+    @field_validator("type")
+    @classmethod
+    def _known_type(cls, value: str) -> str:
+        if not (match := _TYPE.fullmatch(value)):
+            raise ValueError("expected text, integer, double, boolean, date, timestamp or decimal(p,s)")
+        if match[1] and not int(match[2]) <= int(match[1]) <= 18:
+            raise ValueError("expected decimal(p,s) with s <= p <= 18")
+        return value.replace(" ", "")
+
+    @model_validator(mode="after")
+    def _ordered_bounds(self) -> Self:
+        if self.bounds and not self.bounds[0] < self.bounds[1]:
+            raise ValueError(f"`bounds` must ascend, got `{self.bounds[0]}` and `{self.bounds[1]}`")
+        return self
+
+
+class Returns(Document):
+    """Rows that take a purchase back: `column` below `below`. They are dropped, or kept and net against the sums."""
+
+    column: Name
+    below: Decimal = Decimal(0)
+    rule: Literal["drop", "net"] = "net"
+
+
+class Table(Document):
+    """One table of the dataset; `reference: true` marks a look-up without subject key."""
+
+    source: str = Field(description="path of a Parquet or CSV file, relative to the workspace")
+    key: Name | None = Field(None, description="subject key column, where it differs from the dataset's")
+    event_time: Name | None = Field(None, description="column that says when a row happened; none: a table of states")
+    retention: Duration | None = Field(None, description="rows older than this at processing time do not exist")
+    collected_under_consent: bool = Field(False, description="only rows whose event time lies within a valid consent")
+    duplicates: Literal["keep", "drop"] = Field("keep", description="`drop`: identical rows of the granted columns count once")
+    returns: Returns | None = None
+    reference: bool = False
+    columns: dict[Name, Column] = Field(min_length=1)
+
+
+class SubjectKind(StrEnum):
+    """What one subject is; privacy protects this unit with all of its rows."""
+
+    PERSON = "person"
+    HOUSEHOLD = "household"
+
+
+class Subject(Document):
+    """The unit of privacy and how it is found in the tables."""
+
+    key: Name
+    kind: SubjectKind = SubjectKind.PERSON
+    namespace: Name = Field(description="subject namespace; the cap account is kept per controller and namespace")
+    registered_in: Name = Field(description="table whose keys are the population")
+    max_subjects: int = Field(1_000_000, gt=0, description="public upper bound of the population")
+
+
+class Contract(Document):
+    """What a dataset is. `population` names whom it is about, for budget accounts (default: the contract's name)."""
+
+    kind: Literal["contract"] = "contract"
+    name: Name
+    description: str = ""
+    controller: str
+    processors: tuple[str, ...] = ()
+    jurisdiction: str = Field("eu", description="of subjects whose consent events name none")
+    subject: Subject
+    tables: dict[Name, Table] = Field(min_length=1)
+
+    def key_of(self, table: str) -> str:
+        """The subject key column of `table`."""
+        return self.tables[table].key or self.subject.key
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> Self:
+        refuse(self._broken_references())
+        return self
+
+    def _broken_references(self) -> Iterator[str]:
+        if not (population := self.tables.get(self.subject.registered_in)):
+            yield f"`subject.registered_in` names no table, got `{self.subject.registered_in}`, expected {one_of(self.tables)}"
+        elif population.reference:
+            yield f"`subject.registered_in` must not name a reference table, got `{self.subject.registered_in}`"
+        for name, table in self.tables.items():
+            needed = {} if table.reference else {"key": self.key_of(name)}
+            if table.event_time:
+                needed["event_time"] = table.event_time
+            if table.returns:
+                needed["returns.column"] = table.returns.column
+            for field, column in needed.items():
+                if column not in table.columns:
+                    yield f"`tables.{name}.{field}` names no column of its table, got `{column}`, expected {one_of(table.columns)}"

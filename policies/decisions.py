@@ -1,0 +1,48 @@
+"""Decisions are values: `Allow | Deny`, each with the findings that led there. A denial is a result, not an error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Cause(StrEnum):
+    """Why a finding speaks against (or, for PERMIT, for) a request."""
+
+    PERMIT = "permit"
+    FORBID = "forbid"
+    NO_PERMIT = "no permit"
+    GAP = "gap"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One reason, complete enough to mend what it refuses.
+
+    `subject` names the column (`table.column`), purpose or row rule that was judged; `rule` the rule's id (or
+    `-` where none applied); `policy` the digest of the policy that was read; `condition` what failed.
+    """
+
+    cause: Cause
+    subject: str
+    rule: str
+    policy: str
+    reason: str
+    condition: str
+    legal: str | None = None
+    remedy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """Yes, because of these permits."""
+
+    because: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """No; every reason is given, so that one reading mends them all."""
+
+    because: tuple[Finding, ...]

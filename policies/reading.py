@@ -1,0 +1,109 @@
+"""Bytes of YAML → contract, policy or segment, or one error that lists everything there is to mend, line by line.
+
+Numbered as it happens: (1) parse (`policies.parsing`), (2) hold fideslang keys against the taxonomy, which the models
+leave alone because it is slow to load, (3) check against the model, strictly: no text for a number, no `true` for 1.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from policies import complaints
+from policies.contract import Contract
+from policies.documents import Document, one_of
+from policies.parsing import DocumentError, Path, Problem, Tree, parse, shown
+from policies.policy import Policy
+from policies.segment import Segment
+from policies.taxonomy import BELOW, Vocabulary, keys, known, known_pattern, nearest
+
+__all__ = ["KINDS", "DocumentError", "Problem", "read_contract", "read_policy", "read_segment", "schema"]
+
+KINDS: dict[str, type[Document]] = {"contract": Contract, "policy": Policy, "segment": Segment}
+"""What people write, by the name that `schema` takes and the field `kind` holds."""
+
+AnyDocument = TypeVar("AnyDocument", bound=Document)
+
+_FIDESLANG: dict[str, tuple[tuple[Vocabulary, str, bool], ...]] = {
+    "contract": ((Vocabulary.CATEGORY, "tables/*/columns/*/category", False),),
+    "policy": (
+        (Vocabulary.USE, "purposes/*", False),
+        (Vocabulary.USE, "rules/*/purposes/*", True),
+        (Vocabulary.CATEGORY, "rules/*/categories/*", True),
+    ),
+    "segment": ((Vocabulary.USE, "purpose", False),),
+}
+"""Where a kind's keys stand, and whether a wildcard may; other places in a policy refer to its purposes."""
+
+
+_EXAMPLES = {Vocabulary.CATEGORY: "user.behavior.purchase_history", Vocabulary.USE: "personalize.profiling"}
+
+
+def read_contract(data: bytes, name: str) -> Contract:
+    """The dataset contract in `data`; `name` is the file's in messages. Raises DocumentError."""
+    return _read(data, name, Contract)
+
+
+def read_policy(data: bytes, name: str) -> Policy:
+    """The policy in `data`; `name` is the file's in messages. Raises DocumentError."""
+    return _read(data, name, Policy)
+
+
+def read_segment(data: bytes, name: str) -> Segment:
+    """The segment spec in `data`; `name` is the file's in messages. Raises DocumentError."""
+    return _read(data, name, Segment)
+
+
+def schema(kind: str) -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of `contract`, `policy` or `segment`. Raises DocumentError for anything else."""
+    if kind not in KINDS:
+        raise DocumentError((Problem("schema", 0, 0, "", shown(kind), one_of(KINDS)),))
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **KINDS[kind].model_json_schema(by_alias=True)}
+
+
+def _read(data: bytes, name: str, model: type[AnyDocument]) -> AnyDocument:
+    tree = parse(data, name)
+    kind = model.__name__.lower()
+    if tree.value.get("kind", kind) != kind:
+        raise DocumentError((tree.problem(("kind",), shown(tree.value["kind"]), f"`{kind}`"),))
+    problems = tuple(_unknown_keys(tree, kind))
+    try:
+        document = model.model_validate_json(json.dumps(tree.value), strict=True)
+    except ValidationError as error:
+        problems += complaints.problems(tree, schema(kind), error.errors(include_url=False))
+        raise DocumentError(problems) from None
+    if problems:
+        raise DocumentError(problems)
+    return document
+
+
+def _unknown_keys(tree: Tree, kind: str) -> Iterator[Problem]:
+    for vocabulary, pattern, wild in _FIDESLANG[kind]:
+        accepts = known_pattern if wild else known
+        for path, key in _at(tree.value, (), tuple(pattern.split("/"))):
+            if not accepts(vocabulary, key):
+                yield tree.problem(path, f"`{key}`", _suggestion(key, vocabulary), f"not a {vocabulary} of fideslang")
+
+
+def _at(value: Any, path: Path, pattern: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
+    """The text at the end of each path that fits, or the key, where a pattern ends on a mapping."""
+    if not pattern:
+        if isinstance(value, str):
+            yield path, value
+        elif isinstance(value, dict):
+            yield path, str(path[-1])
+    elif isinstance(value, dict):
+        for key in value if pattern[0] == "*" else {pattern[0]} & value.keys():
+            yield from _at(value[key], (*path, key), pattern[1:])
+    elif isinstance(value, list) and pattern[0] == "*":
+        for place, item in enumerate(value):
+            yield from _at(item, (*path, place), pattern[1:])
+
+
+def _suggestion(key: str, vocabulary: Vocabulary) -> str:
+    ending = BELOW if key.endswith(BELOW) else ""
+    close = nearest(key.removesuffix(BELOW), keys(vocabulary)) or _EXAMPLES[vocabulary]
+    return f"a key such as `{close}{ending}`"

@@ -1,0 +1,71 @@
+"""The vocabulary: fideslang's data categories and data uses, which of them exist, and what a pattern covers.
+
+fideslang 3, `fideslang.default_taxonomy`. A key's ancestors are its dotted prefixes. Loading it takes about half a
+second, so it happens when the first key is looked up; covering is a matter of text alone and loads nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from enum import StrEnum
+from functools import cache
+
+EVERYTHING = "*"
+"""The pattern that covers every key."""
+
+BELOW = ".*"
+"""Ending of a pattern that covers a key and all below it."""
+
+
+class Vocabulary(StrEnum):
+    """Which keys are meant."""
+
+    CATEGORY = "data category"
+    USE = "data use"
+
+
+@cache
+def keys(vocabulary: Vocabulary) -> frozenset[str]:
+    """All keys of a vocabulary."""
+    from fideslang.default_taxonomy import DEFAULT_TAXONOMY
+
+    entries = DEFAULT_TAXONOMY.data_category if vocabulary is Vocabulary.CATEGORY else DEFAULT_TAXONOMY.data_use
+    return frozenset(str(entry.fides_key) for entry in entries)
+
+
+def known(vocabulary: Vocabulary, key: str) -> bool:
+    """Whether a key exists."""
+    return key in keys(vocabulary)
+
+
+def known_pattern(vocabulary: Vocabulary, pattern: str) -> bool:
+    """Whether a pattern covers anything that exists."""
+    return pattern == EVERYTHING or known(vocabulary, pattern.removesuffix(BELOW))
+
+
+def ancestors(key: str) -> tuple[str, ...]:
+    """The keys above, nearest first: `user.contact.email` → `user.contact`, `user`."""
+    parts = key.split(".")
+    return tuple(".".join(parts[:end]) for end in range(len(parts) - 1, 0, -1))
+
+
+def covers(pattern: str, key: str) -> bool:
+    """`user.behavior.*` covers the key and all below it, `*` everything, anything else itself alone."""
+    if pattern == EVERYTHING:
+        return True
+    base = pattern.removesuffix(BELOW)
+    return key == base or (pattern != base and base in ancestors(key))
+
+
+def reaches(pattern: str, key: str) -> bool:
+    """`covers`, and what lies below a pattern without wildcard too: how anything that forbids is read."""
+    return covers(pattern, key) or covers(pattern + BELOW, key)
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str | None:
+    """What was probably meant: the closest of `candidates`, or the one with the same last part; None if nothing is close."""
+    options = sorted(candidates)
+    if close := difflib.get_close_matches(word, options, n=1, cutoff=0.7):
+        return close[0]
+    return next((option for option in options if option.rpartition(".")[2] == word.rpartition(".")[2]), None)
