@@ -1,0 +1,51 @@
+# All that is needed is Python 3.11 or newer and a way to PyPI: each target installs what it runs into .venv, once.
+
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: demo test test-quick test-slow check bench crash constraints
+
+demo: .venv/demo.installed
+	@$(BIN)/consentric demo
+
+test: test-quick test-slow
+
+test-quick: .venv/dev.installed # side by side
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+
+test-slow: .venv/dev.installed # one at a time: some measure time and memory
+	$(BIN)/python -m pytest -m slow
+
+check: .venv/dev.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/dev.installed
+	$(BIN)/python -m tests.benchmarks.run
+
+crash: .venv/dev.installed
+	$(BIN)/python -m pytest tests/crash
+
+constraints: .venv/bin/python
+	$(PIP) install uv
+	@(grep '^#' constraints.txt; $(BIN)/uv pip compile pyproject.toml --quiet --no-header --no-annotate --upgrade \
+		--all-extras --universal --fork-strategy fewest --prerelease disallow --python-version 3.11) > .venv/constraints.txt
+	mv .venv/constraints.txt constraints.txt
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || (echo "no Python 3.11 or newer was found; name one with make PYTHON=..." >&2; exit 1)
+	@$(PYTHON) -m venv .venv
+
+.venv/demo.installed: .venv/bin/python pyproject.toml constraints.txt
+	@echo "installing into .venv (once; it takes a minute or two)"
+	@$(PIP) install -c constraints.txt -e '.[demo]'
+	@touch $@
+
+.venv/dev.installed: .venv/bin/python pyproject.toml constraints.txt
+	@echo "installing into .venv with what tests need (once; it takes a minute or two)"
+	@$(PIP) install -c constraints.txt -e '.[demo,dev]'
+	@touch .venv/demo.installed $@
