@@ -1,0 +1,382 @@
+"""The budget ledger: what was promised about a population, what is spent of it, and what is left.
+
+Neighbours: add or remove one subject with all rows. A *cap account* per controller and subject namespace binds over a
+lifetime; *allocations*, one for each population, purpose and period, lie within it. μ² of Gaussian DP and scalar draws add
+up exactly, as fractions and whole numbers, within an account (`governance.accounting`: a valid filter for budgets chosen as
+one goes). Populations are taken to overlap, so that charges within a namespace always add.
+
+A reservation counts as spent, whole, from its transaction on, until it is released; it can be released only while nothing
+was drawn. Each draw is written down and sealed before its noise exists, so that a crash at any moment leaves at least what
+was drawn as spent. Writers hold the database's lock, so that two builds cannot both take the last of it. Each entry in the
+log repeats the cap account's running total: if the database was restored from a backup, the log is behind the checkpoint
+kept outside and is refused there, before this module is asked.
+
+Not here: how μ² becomes ε (`governance.accounting`), the noise (`governance.noise`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from fractions import Fraction
+
+from sqlmodel import Session, col, select
+
+from governance.accounting import RESERVED_DRAWS, epsilon_of, holds, mu_squared_of
+from governance.door import BudgetError, Grant, Query, ReservationId, check_path
+from governance.store import DrawRow, ReservationRow, Store, Transaction, micros, moment
+from policies.contract import Contract
+from policies.policy import Allowance, Period, Policy
+
+_STEP = 1e-6
+"""ε that is left is told in these steps, rounded down."""
+
+
+class Status(StrEnum):
+    """Of a reservation; all but `released` count as spent."""
+
+    RESERVED = "reserved"
+    SETTLED = "settled"
+    RELEASED = "released"
+
+
+class BudgetExceeded(BudgetError):
+    """A request does not fit; the ledger is as it was. `asked` and `left` are ε at the request's δ, `which` is cap or allocation."""
+
+    def __init__(self, asked: float, left: float, account: str, which: str) -> None:
+        super().__init__(f"budget exhausted: asked for ε {asked:g}, {which} `{account}` has ε {left:g} left")
+        self.asked, self.left, self.account, self.which = asked, left, account, which
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """Whom a request is charged to. `since`: when the allocation's period began, microseconds; 0 for a lifetime."""
+
+    cap: str
+    population: str
+    purpose: str
+    since: int = 0
+
+    @property
+    def scope(self) -> str:
+        """The allocation without its period."""
+        return f"{self.cap}/{self.population}/{self.purpose}"
+
+    @property
+    def allocation(self) -> str:
+        """The allocation's id: population × purpose × start of the period."""
+        return f"{self.scope}/{moment(self.since).date().isoformat() if self.since else Period.LIFETIME}"
+
+
+def accounts(contract: Contract, policy: Policy, purpose: str, now: dt.datetime) -> Accounts:
+    """The accounts of a dataset and purpose at `now`; periods begin at midnight UTC."""
+    cap = f"{contract.controller}/{contract.subject.namespace}"
+    allowance = policy.budgets.purposes.get(purpose)
+    return Accounts(cap, contract.name, purpose, _start(allowance.period, now) if allowance else 0)
+
+
+def _start(period: Period, now: dt.datetime) -> int:
+    day = now.astimezone(dt.UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    match period:
+        case Period.LIFETIME:
+            return 0
+        case Period.YEAR:
+            return micros(day.replace(month=1))
+        case Period.QUARTER:
+            return micros(day.replace(month=day.month - (day.month - 1) % 3))
+        case Period.MONTH:
+            return micros(day)
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Budget set aside: μ² and scalar draws that one build or snapshot may spend, worth (`epsilon`, `delta`)."""
+
+    id: ReservationId
+    cap: str
+    allocation: str
+    purpose: str
+    label: str
+    mu_squared: Fraction
+    draws: int
+    epsilon: float
+    delta: float
+    status: Status
+    principal: str
+    created: dt.datetime
+
+    def grant(self) -> Grant:
+        """The right to spend all of it."""
+        return Grant(self.id, "all", self.mu_squared)
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One line of the privacy transcript. `bound` and `sigma` in the query's units, `draws` scalar draws."""
+
+    path: str
+    step: str
+    part: str
+    mu_squared: Fraction
+    bound: float
+    sigma: float
+    draws: int
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What an account may spend, has spent, and what largest request still fits (within the cap too), as ε at `delta`.
+
+    `purpose` is None for the cap account. `lifetime` is the ε of everything ever spent, whatever the period.
+    """
+
+    account: str
+    purpose: str | None
+    period: Period
+    epsilon: float
+    delta: float
+    spent: float
+    left: float
+    lifetime: float
+    reservations: int
+
+
+def reserve(
+    transaction: Transaction, to: Accounts, policy: Policy, epsilon: float, delta: float, label: str, draws: int = RESERVED_DRAWS
+) -> Reservation:
+    """Set aside what (`epsilon`, `delta`) buys for `draws` scalar draws. Raises BudgetExceeded if allocation or cap cannot hold it."""
+    history = _history(transaction.session, to.cap)
+    allowance = policy.budgets.purposes.get(to.purpose)
+    if allowance is None:  # a purpose without a budget may spend nothing
+        raise BudgetExceeded(epsilon, 0.0, to.allocation, "allocation")
+    mu_squared = mu_squared_of(epsilon, delta, draws)
+    if mu_squared == 0:
+        raise BudgetError(f"ε {epsilon:g} at δ {delta:g} buys no draw; ask for more of either")
+    total = _total(history)
+    for which, account, limit, spent in (
+        ("allocation", to.allocation, allowance, _total(_within(history, to))),
+        ("cap", to.cap, policy.budgets.cap, total),
+    ):
+        if not holds(limit.epsilon, limit.delta, spent.mu_squared + mu_squared, spent.draws + draws):
+            raise BudgetExceeded(epsilon, _left(limit, spent, delta, draws), account, which)
+    row = ReservationRow(
+        id=secrets.token_hex(8),
+        cap_account=to.cap,
+        allocation=to.allocation,
+        purpose=to.purpose,
+        label=label,
+        mu_squared=str(mu_squared),
+        draws=draws,
+        epsilon=epsilon,
+        delta=delta,
+        status=Status.RESERVED,
+        principal=transaction.principal.name,
+        created=transaction.micros,
+    )
+    transaction.session.add(row)
+    transaction.record(
+        "budget.reserved",
+        reservation=row.id,
+        cap=row.cap_account,
+        allocation=row.allocation,
+        label=label,
+        epsilon=epsilon,
+        delta=str(delta),
+        mu_squared=row.mu_squared,
+        draws=draws,
+        cap_mu_squared=str(total.mu_squared + mu_squared),
+        cap_reservations=total.reservations + 1,
+    )
+    return _reservation(row)
+
+
+def release(transaction: Transaction, reservation: ReservationId) -> None:
+    """Give back a reservation that nothing was drawn from. Raises BudgetError if something was, or it is not open."""
+    row = _open(transaction.session, reservation)
+    if _draws(transaction.session, reservation):
+        raise BudgetError(f"reservation `{reservation}` cannot be released: noise was drawn")
+    row.status = Status.RELEASED
+    transaction.session.add(row)
+    total = _total(_history(transaction.session, row.cap_account))
+    transaction.record(
+        "budget.released",
+        reservation=reservation,
+        cap=row.cap_account,
+        cap_mu_squared=str(total.mu_squared),
+        cap_reservations=total.reservations,
+    )
+
+
+def settle(transaction: Transaction, reservation: ReservationId) -> None:
+    """Nothing more will be drawn; the whole stays spent. Raises BudgetError if it is not open."""
+    row = _open(transaction.session, reservation)
+    row.status = Status.SETTLED
+    transaction.session.add(row)
+    drawn = _draws(transaction.session, reservation)
+    used = sum((Fraction(draw.mu_squared) for draw in drawn), Fraction(0))
+    transaction.record(
+        "budget.settled", reservation=reservation, queries=len(drawn), mu_squared=str(used), draws=sum(d.draws for d in drawn)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerMeter:
+    """The durable meter of one reservation; see `governance.door.Meter`."""
+
+    store: Store
+    reservation: ReservationId
+
+    def charge(self, grant: Grant, query: Query) -> None:
+        """Write the draw down and seal it. Raises BudgetError, and then nothing changed; StoreError."""
+        with self.store.transaction("draw") as transaction:
+            row = _open(transaction.session, self.reservation)
+            if grant.reservation != self.reservation or grant.mu_squared <= 0:
+                raise BudgetError(f"grant `{grant.path}` is not a part of reservation `{self.reservation}`")
+            before = _draws(transaction.session, self.reservation)
+            check_path(grant.path, (draw.path for draw in before))
+            mu_squared = sum((Fraction(draw.mu_squared) for draw in before), grant.mu_squared)
+            if mu_squared > Fraction(row.mu_squared):
+                raise BudgetError(f"grant `{grant.path}` exceeds reservation `{self.reservation}`")
+            if sum((draw.draws for draw in before), query.size) > row.draws:
+                raise BudgetError(f"grant `{grant.path}` asks for {query.size} draws, more than reservation `{self.reservation}` has left")
+            transaction.session.add(
+                DrawRow(
+                    reservation=self.reservation,
+                    path=grant.path,
+                    step=query.step,
+                    part=query.part.name.lower(),
+                    mu_squared=str(grant.mu_squared),
+                    bound=query.bound,
+                    sigma=grant.sigma(query.bound),
+                    draws=query.size,
+                    created=transaction.micros,
+                )
+            )
+            transaction.record(
+                "budget.drawn",
+                reservation=self.reservation,
+                path=grant.path,
+                step=query.step,
+                part=query.part.name.lower(),
+                mu_squared=str(grant.mu_squared),
+                draws=query.size,
+            )
+
+
+def find(session: Session, reservation: ReservationId) -> Reservation | None:
+    """A reservation by its id."""
+    row = session.get(ReservationRow, reservation)
+    return _reservation(row) if row else None
+
+
+def undrawn(session: Session) -> tuple[Reservation, ...]:
+    """Open reservations that nothing was drawn from: of builds that are about to draw, or that died before. For `doctor`.
+
+    Releasing one that a build still wants is safe: the build's next charge is refused.
+    """
+    rows = session.exec(select(ReservationRow).where(ReservationRow.status == Status.RESERVED).order_by(col(ReservationRow.created)))
+    return tuple(_reservation(row) for row in rows if not _draws(session, ReservationId(row.id)))
+
+
+def transcript(session: Session, reservation: ReservationId) -> tuple[Draw, ...]:
+    """Everything that was drawn under a reservation, in order."""
+    return tuple(
+        Draw(row.path, row.step, row.part, Fraction(row.mu_squared), row.bound, row.sigma, row.draws)
+        for row in _draws(session, reservation)
+    )
+
+
+def balances(session: Session, contract: Contract, policy: Policy, now: dt.datetime) -> tuple[Balance, ...]:
+    """The cap account first, then the allocation of each purpose with a budget."""
+    cap = accounts(contract, policy, "", now).cap
+    history = _history(session, cap)
+    first = _balance(cap, None, Period.LIFETIME, policy.budgets.cap, history, history)
+    rest = []
+    for purpose, allowance in policy.budgets.purposes.items():
+        of = accounts(contract, policy, purpose, now)
+        ever = _within(history, Accounts(of.cap, of.population, of.purpose))
+        balance = _balance(of.allocation, purpose, allowance.period, allowance, _within(history, of), ever)
+        room = _left(policy.budgets.cap, _total(history), allowance.delta, RESERVED_DRAWS)
+        rest.append(balance if balance.left <= room else replace(balance, left=room))
+    return (first, *rest)
+
+
+def _balance(
+    account: str, purpose: str | None, period: Period, limit: Allowance, rows: Sequence[ReservationRow], ever: Sequence[ReservationRow]
+) -> Balance:
+    spent, always = _total(rows), _total(ever)
+    return Balance(
+        account,
+        purpose,
+        period,
+        limit.epsilon,
+        limit.delta,
+        epsilon_of(spent.mu_squared, spent.draws, limit.delta),
+        _left(limit, spent, limit.delta, RESERVED_DRAWS),
+        epsilon_of(always.mu_squared, always.draws, limit.delta),
+        spent.reservations,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    mu_squared: Fraction
+    draws: int
+    reservations: int
+
+
+def _total(rows: Iterable[ReservationRow]) -> _Spent:
+    counted = [row for row in rows if row.status != Status.RELEASED]
+    return _Spent(sum((Fraction(row.mu_squared) for row in counted), Fraction(0)), sum(row.draws for row in counted), len(counted))
+
+
+def _left(limit: Allowance, spent: _Spent, delta: float, draws: int) -> float:
+    """The largest ε, in steps of `_STEP`, for which a request of (ε, `delta`) and `draws` fits beside `spent`."""
+    room = mu_squared_of(limit.epsilon, limit.delta, spent.draws + draws, spent.mu_squared)
+    epsilon = min(epsilon_of(room, draws, delta), limit.epsilon)
+    steps = math.floor(epsilon / _STEP + 1e-3)
+    while steps > 0 and mu_squared_of(steps * _STEP, delta, draws) > room:
+        steps -= 1
+    return round(steps * _STEP, 6) if room > 0 else 0.0
+
+
+def _history(session: Session, cap: str) -> list[ReservationRow]:
+    session.flush()
+    return list(session.exec(select(ReservationRow).where(ReservationRow.cap_account == cap)))
+
+
+def _within(rows: Iterable[ReservationRow], to: Accounts) -> list[ReservationRow]:
+    """Rows of the allocation since its period began; by time and not by id, so that a change of period forgives nothing."""
+    return [row for row in rows if row.allocation.rpartition("/")[0] == to.scope and row.created >= to.since]
+
+
+def _draws(session: Session, reservation: str) -> list[DrawRow]:
+    return list(session.exec(select(DrawRow).where(DrawRow.reservation == reservation).order_by(col(DrawRow.id))))
+
+
+def _open(session: Session, reservation: ReservationId) -> ReservationRow:
+    row = session.get(ReservationRow, reservation)
+    if row is None or row.status != Status.RESERVED:
+        raise BudgetError(f"reservation `{reservation}` is {row.status if row else 'unknown'}, expected `{Status.RESERVED}`")
+    return row
+
+
+def _reservation(row: ReservationRow) -> Reservation:
+    return Reservation(
+        ReservationId(row.id),
+        row.cap_account,
+        row.allocation,
+        row.purpose,
+        row.label,
+        Fraction(row.mu_squared),
+        row.draws,
+        row.epsilon,
+        row.delta,
+        Status(row.status),
+        row.principal,
+        moment(row.created),
+    )

@@ -1,0 +1,317 @@
+"""Plans, builds and approvals: what was pinned, what happened to it, and who said yes.
+
+    building ──> quarantined ──> released ──> recalled
+        │             └────────> rejected
+        ├──> refused (a gate said no)
+        └──> failed  (a fault)
+
+Each transition checks the status and sets it under the writer's lock, in the transaction of its log entry, so that two
+people at once cannot release twice, and a crash leaves the build where it was. What people ask for (approve, reject,
+release, recall) is answered `Allow | Deny`, and a denial is recorded too; what the pipeline does out of turn is a fault.
+What people write (comments, reasons) could name somebody, so it stays in rows that can be erased and out of the log.
+
+Not here: what a release writes, and whether consent still allows it (`engine`), or who may act at all (roles).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NewType
+
+from sqlmodel import Session, col, select
+
+from governance.door import ReservationId
+from governance.store import ApprovalRow, BuildRow, PlanRow, Transaction, moment
+from policies.decisions import Allow, Cause, Deny, Finding
+from policies.documents import Digest
+from policies.policy import Policy
+
+PlanId = NewType("PlanId", str)
+BuildId = NewType("BuildId", str)
+
+
+class BuildError(Exception):
+    """A build is not in the status that the next step of the pipeline needs: a fault of the program."""
+
+
+class Status(StrEnum):
+    """Of a build."""
+
+    BUILDING = "building"
+    QUARANTINED = "quarantined"
+    RELEASED = "released"
+    REJECTED = "rejected"
+    RECALLED = "recalled"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+class Verdict(StrEnum):
+    """Of an approval."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a plan pins: the digests of spec, contract and policy, and the snapshot that it showed."""
+
+    id: PlanId
+    segment: str
+    spec: Digest
+    contract: Digest
+    policy: Digest
+    snapshot: str
+    principal: str
+    created: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """One build of a segment. `facts`: what the pipeline found worth keeping, as JSON."""
+
+    id: BuildId
+    segment: str
+    plan: PlanId
+    purpose: str
+    status: Status
+    builder: str
+    created: dt.datetime
+    released: dt.datetime | None
+    reservation: ReservationId
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """Somebody's yes or no."""
+
+    build: BuildId
+    principal: str
+    verdict: Verdict
+    comment: str
+    created: dt.datetime
+
+
+def pin(transaction: Transaction, segment: str, spec: Digest, contract: Digest, policy: Digest, snapshot: str) -> Plan:
+    """Write a plan down."""
+    row = PlanRow(
+        id=secrets.token_hex(8),
+        segment=segment,
+        spec=spec,
+        contract=contract,
+        policy=policy,
+        snapshot=snapshot,
+        principal=transaction.principal.name,
+        created=transaction.micros,
+    )
+    transaction.session.add(row)
+    transaction.record("plan.made", plan=row.id, segment=segment, spec=spec, contract=contract, policy=policy, snapshot=snapshot)
+    return _plan(row)
+
+
+def start(transaction: Transaction, plan: Plan, purpose: str, reservation: ReservationId) -> Build:
+    """The intent to build, before anything is read."""
+    row = BuildRow(
+        id=secrets.token_hex(8),
+        segment=plan.segment,
+        plan=plan.id,
+        purpose=purpose,
+        status=Status.BUILDING,
+        builder=transaction.principal.name,
+        created=transaction.micros,
+        reservation=reservation,
+    )
+    transaction.session.add(row)
+    transaction.record("build.started", build=row.id, plan=plan.id, segment=plan.segment, purpose=purpose, reservation=reservation)
+    return _build(row)
+
+
+def quarantine(transaction: Transaction, build: BuildId, facts: Mapping[str, Any], **evidence: Any) -> Build:
+    """Built, and out of reach until released. `facts` stay in the database, `evidence` goes into the log. Raises BuildError."""
+    return _move(transaction, build, Status.QUARANTINED, facts, **evidence)
+
+
+def refuse(transaction: Transaction, build: BuildId, rules: tuple[str, ...]) -> Build:
+    """A gate said no, by these rules; nothing will be released. Raises BuildError."""
+    return _move(transaction, build, Status.REFUSED, {"rules": list(rules)}, rules=list(rules))
+
+
+def fail(transaction: Transaction, build: BuildId, code: str) -> Build:
+    """A fault ended it; `code` is one of a fixed set, because a message could show a row. Raises BuildError."""
+    return _move(transaction, build, Status.FAILED, {"code": code}, code=code)
+
+
+def approve(transaction: Transaction, build: BuildId, policy: Digest, comment: str = "") -> Allow | Deny:
+    """The principal's yes. Denied to the builder, to whoever said yes before, and outside quarantine."""
+    return _judge(transaction, build, Verdict.APPROVE, policy, comment)
+
+
+def reject(transaction: Transaction, build: BuildId, policy: Digest, comment: str = "") -> Allow | Deny:
+    """The principal's no, which is final."""
+    return _judge(transaction, build, Verdict.REJECT, policy, comment)
+
+
+def required_approvals(policy: Policy, model: str, at_least: int = 0) -> int:
+    """How many people other than the builder must say yes; `at_least`, where a gate asks for an approval by itself."""
+    return max(policy.approvals.required if model in policy.approvals.models else 0, at_least)
+
+
+def release(transaction: Transaction, build: BuildId, policy: Digest, required: int, **evidence: Any) -> Allow | Deny:
+    """Out of quarantine, if enough people said yes. `evidence` goes into the log."""
+    row, findings = _find(transaction, build, policy, Status.QUARANTINED)
+    if row and not findings:
+        yes = [a for a in approvals(transaction.session, build) if a.verdict is Verdict.APPROVE and a.principal != row.builder]
+        if len(yes) < required:
+            condition = f"approvals by others than the builder >= {required}, got {len(yes)}"
+            findings.append(_finding(build, policy, "approvals-missing", "not enough people approved this build", condition, _ASK))
+    if not row or findings:
+        return _deny(transaction, "release.denied", build, findings)
+    row.status, row.released = Status.RELEASED, transaction.micros
+    transaction.session.add(row)
+    transaction.record("build.released", build=build, required=required, **evidence)
+    return _allow(build, policy, "build-released", "enough people approved this build")
+
+
+def recall(transaction: Transaction, build: BuildId, policy: Digest, reason: str) -> Allow | Deny:
+    """Take a released segment back."""
+    row, findings = _find(transaction, build, policy, Status.RELEASED)
+    if not row or findings:
+        return _deny(transaction, "recall.denied", build, findings)
+    row.status, row.facts = Status.RECALLED, json.dumps(json.loads(row.facts) | {"recalled": reason}, sort_keys=True)
+    transaction.session.add(row)
+    transaction.record("build.recalled", build=build)
+    return _allow(build, policy, "build-recalled", reason)
+
+
+def find_plan(session: Session, plan: PlanId) -> Plan | None:
+    """A plan by its id."""
+    row = session.get(PlanRow, plan)
+    return _plan(row) if row else None
+
+
+def latest_plan(session: Session, segment: str) -> Plan | None:
+    """The newest plan of a segment."""
+    row = session.exec(select(PlanRow).where(PlanRow.segment == segment).order_by(*_newest(PlanRow))).first()
+    return _plan(row) if row else None
+
+
+def find_build(session: Session, build: BuildId) -> Build | None:
+    """A build by its id."""
+    row = session.get(BuildRow, build)
+    return _build(row) if row else None
+
+
+def builds(session: Session, segment: str | None = None, status: Status | None = None) -> tuple[Build, ...]:
+    """Builds, the newest first."""
+    query = select(BuildRow).order_by(*_newest(BuildRow))
+    if segment is not None:
+        query = query.where(BuildRow.segment == segment)
+    if status is not None:
+        query = query.where(BuildRow.status == status)
+    return tuple(_build(row) for row in session.exec(query))
+
+
+def latest_released(session: Session, segment: str) -> Build | None:
+    """The build of a segment that was released last and not recalled since."""
+    released = builds(session, segment, Status.RELEASED)
+    return max(released, key=lambda found: found.released or found.created, default=None)
+
+
+def approvals(session: Session, build: BuildId) -> tuple[Approval, ...]:
+    """Everybody's yes and no to a build, in order."""
+    rows = session.exec(select(ApprovalRow).where(ApprovalRow.build == build).order_by(col(ApprovalRow.id)))
+    return tuple(Approval(BuildId(row.build), row.principal, Verdict(row.verdict), row.comment, moment(row.created)) for row in rows)
+
+
+_ASK = "ask somebody else than the builder to approve it"
+
+
+def _judge(transaction: Transaction, build: BuildId, verdict: Verdict, policy: Digest, comment: str) -> Allow | Deny:
+    who = transaction.principal.name
+    row, findings = _find(transaction, build, policy, Status.QUARANTINED)
+    if row and verdict is Verdict.APPROVE and who == row.builder:
+        reason = "whoever built a segment does not approve it"
+        findings.append(_finding(build, policy, "builder-may-not-approve", reason, f"principal != builder, got `{who}` twice", _ASK))
+    if row and any(a.principal == who and a.verdict is verdict for a in approvals(transaction.session, build)):
+        reason = "what one person says counts once"
+        findings.append(_finding(build, policy, "approved-already", reason, f"no {verdict} by `{who}` yet", _ASK))
+    if not row or findings:
+        return _deny(transaction, f"{verdict}.denied", build, findings)
+    transaction.session.add(ApprovalRow(build=build, principal=who, verdict=verdict, comment=comment, created=transaction.micros))
+    if verdict is Verdict.REJECT:
+        row.status = Status.REJECTED
+        transaction.session.add(row)
+    transaction.record(f"build.{verdict}", build=build)
+    return _allow(build, policy, f"build-{verdict}", comment or f"`{who}` said {verdict}")
+
+
+def _move(transaction: Transaction, build: BuildId, to: Status, facts: Mapping[str, Any], **evidence: Any) -> Build:
+    row = transaction.session.get(BuildRow, build)
+    if row is None or row.status != Status.BUILDING:
+        raise BuildError(f"build `{build}` is {row.status if row else 'unknown'}, expected `{Status.BUILDING}`")
+    row.status, row.facts = to, json.dumps(facts, sort_keys=True)
+    transaction.session.add(row)
+    transaction.record(f"build.{to}", build=build, **evidence)
+    return _build(row)
+
+
+def _find(transaction: Transaction, build: BuildId, policy: Digest, expected: Status) -> tuple[BuildRow | None, list[Finding]]:
+    row = transaction.session.get(BuildRow, build)
+    if row is None:
+        return None, [_finding(build, policy, "build-unknown", "there is no such build", "the build exists", "list the builds")]
+    if row.status != expected:
+        reason = f"this build is {row.status}, and only a {expected} one can be"
+        return row, [_finding(build, policy, f"build-not-{expected}", reason, f"status == {expected}, got {row.status}", None)]
+    return row, []
+
+
+def _finding(build: BuildId, policy: Digest, rule: str, reason: str, condition: str, remedy: str | None) -> Finding:
+    return Finding(Cause.FORBID, f"build {build}", rule, policy, reason, condition, remedy=remedy)
+
+
+def _allow(build: BuildId, policy: Digest, rule: str, reason: str) -> Allow:
+    return Allow((Finding(Cause.PERMIT, f"build {build}", rule, policy, reason, "met"),))
+
+
+def _deny(transaction: Transaction, action: str, build: BuildId, findings: list[Finding]) -> Deny:
+    transaction.record(action, build=build, rules=[finding.rule for finding in findings])
+    return Deny(tuple(findings))
+
+
+def _newest(row: type[PlanRow | BuildRow]) -> tuple[Any, Any]:
+    return col(row.created).desc(), col(row.id).desc()
+
+
+def _plan(row: PlanRow) -> Plan:
+    return Plan(
+        PlanId(row.id),
+        row.segment,
+        Digest(row.spec),
+        Digest(row.contract),
+        Digest(row.policy),
+        row.snapshot,
+        row.principal,
+        moment(row.created),
+    )
+
+
+def _build(row: BuildRow) -> Build:
+    return Build(
+        BuildId(row.id),
+        row.segment,
+        PlanId(row.plan),
+        row.purpose,
+        Status(row.status),
+        row.builder,
+        moment(row.created),
+        moment(row.released) if row.released is not None else None,
+        ReservationId(row.reservation),
+        json.loads(row.facts),
+    )

@@ -1,0 +1,337 @@
+"""The door: every statistic that leaves a population leaves through `noisy_sum`.
+
+A *query* names a registered step, a pure function that gives each data subject one contribution, and the L2 bound of
+that contribution. A *cohort* is where the subjects' rows live. The door clips, truncates to a public grid, checks,
+sums exactly, and adds discrete Gaussian noise; nothing that a row holds can raise an exception on the way.
+
+Neighbours: add or remove one subject with all rows. Sensitivity of a query: its `bound`, whatever the step computes,
+because the clip and the integer check come after it, as long as the step is row-wise and a cohort has one row a subject.
+A step is rehearsed on one made-up subject before anything is charged, so that a faulty query fails without data; a subject
+that makes a step raise adds zero, like one whose vector fails the check: an exception would show that the subject is there.
+
+Not here: what is asked (trainers, assessment), what it may cost (`governance.budget`), where noise comes from
+(`governance.noise`).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import IntEnum
+from fractions import Fraction
+from typing import Any, NewType, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from governance.accounting import MIN_SIGMA
+from governance.grid import GRID, MAX_ROWS, MAX_VALUES, add, clip, scatter
+from governance.noise import NoiseSource
+
+StepName = NewType("StepName", str)
+ReservationId = NewType("ReservationId", str)
+
+MAX_SIGMA = 2.0**56
+"""Most noise in grid units: the sampler saturates at ±2^63 = 128 σ, which no draw reaches; saturated noise would hide nothing."""
+
+Array = NDArray[np.float64]
+Column = NDArray[Any]
+Batch = Mapping[str, Array]
+"""Columns of some subjects, row i the same subject in each: `features` (n, d) in grid units, others (n,) or (n, m). Read-only."""
+
+
+class DoorError(Exception):
+    """A query or grant that cannot be answered; never depends on a row."""
+
+
+class BudgetError(Exception):
+    """More was asked than was granted or is left; nothing was drawn."""
+
+
+class Part(IntEnum):
+    """The keyed, stable split of subjects: who takes part in a query."""
+
+    ALL = 0
+    TRAIN = 1
+    HOLDOUT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What each subject adds. `values` (n, m) or (n, b, m); `slots` (n,) or (n, b): the slot of 0..s-1 that each of
+    the b blocks adds its m values to (a slot outside that range adds nothing; no slots: slot 0)."""
+
+    values: Array
+    slots: NDArray[np.int64] | None = None
+
+
+Step = Callable[[Batch, Mapping[str, Array]], Contribution]
+
+_STEPS: dict[StepName, Step] = {}
+
+
+def register(name: str) -> Callable[[Step], Step]:
+    """Give a step its name. Steps are pure, row-wise (a subject's contribution depends on no other subject), and give
+    whole numbers, exact below 2^53, where bits must agree between engines."""
+
+    def enter(step: Step) -> Step:
+        if name in _STEPS:
+            raise DoorError(f"step names must differ, got `{name}` twice")
+        _STEPS[StepName(name)] = step
+        return step
+
+    return enter
+
+
+def registered() -> Mapping[StepName, Step]:
+    """The steps known here; a partner is handed this and runs nothing else."""
+    return dict(_STEPS)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question to a cohort.
+
+    `parameters`: released or public arrays. `shape` (b, s, m): blocks, slots, values. `bound`: L2 bound of one
+    subject's whole contribution, in the contribution's own units; larger ones are clipped. `part`: who takes part.
+    """
+
+    step: StepName
+    parameters: Mapping[str, Array]
+    shape: tuple[int, int, int]
+    bound: float
+    part: Part = Part.ALL
+
+    def __post_init__(self) -> None:
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise DoorError(f"query `{self.step}`: expected a shape of three positive numbers, got {self.shape}")
+        if not 2.0**-256 <= self.bound <= 2.0**256:
+            raise DoorError(f"query `{self.step}`: expected a bound in [2^-256, 2^256], got {self.bound}")
+
+    @property
+    def size(self) -> int:
+        """Number of scalar draws."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The right to spend `mu_squared` (μ² of Gaussian DP) once, under a reservation. `path` names the part of it."""
+
+    reservation: ReservationId
+    path: str
+    mu_squared: Fraction
+
+    def sigma(self, bound: float) -> float:
+        """Noise that a query of this bound gets, in the query's own units."""
+        return bound / math.sqrt(self.mu_squared)
+
+    def split(self, **weights: float) -> dict[str, Grant]:
+        """Named shares in proportion to `weights` (> 0); they add up to this grant exactly, which is then used up."""
+        if not weights or any(not 0 < weight < math.inf for weight in weights.values()):
+            raise DoorError(f"grant `{self.path}`: expected shares above 0, got {weights}")
+        total = sum(Fraction(w) for w in weights.values())
+        return {
+            name: Grant(self.reservation, f"{self.path}/{name}", self.mu_squared * Fraction(weight) / total)
+            for name, weight in weights.items()
+        }
+
+
+class Meter(Protocol):
+    """Where spending is written down before noise is drawn."""
+
+    def charge(self, grant: Grant, query: Query) -> None:
+        """Raises BudgetError if the grant, a part of it or what it is part of was spent before, or exceeds its reservation."""
+        ...
+
+
+@dataclass
+class MemoryMeter:
+    """A meter for arrays that never touch a workspace: façades, benchmarks, tests."""
+
+    limit: Fraction
+    spent: dict[str, Fraction] = field(default_factory=dict)
+
+    def grant(self) -> Grant:
+        """The whole."""
+        return Grant(ReservationId("memory"), "all", self.limit)
+
+    def charge(self, grant: Grant, query: Query) -> None:
+        """See `Meter.charge`."""
+        check_path(grant.path, self.spent)
+        if grant.mu_squared <= 0:
+            raise BudgetError(f"grant `{grant.path}` holds nothing to spend")
+        if sum(self.spent.values(), grant.mu_squared) > self.limit:
+            raise BudgetError(f"grant `{grant.path}` exceeds the limit")
+        self.spent[grant.path] = grant.mu_squared
+
+
+def check_path(path: str, spent: Iterable[str]) -> None:
+    """A grant is spent once, and not beside a part of it or what it is part of; raises BudgetError."""
+    for other in spent:
+        if path == other or path.startswith(other + "/") or other.startswith(path + "/"):
+            raise BudgetError(f"grant `{path}` was spent already, as `{other}`")
+
+
+class Cohort(Protocol):
+    """Admitted subjects behind the door. A trainer takes a cohort, never a table, and cannot learn its size."""
+
+    @property
+    def width(self) -> int:
+        """Number of features d."""
+        ...
+
+    def noisy_sum(self, query: Query, grant: Grant, noise: NoiseSource) -> Array:
+        """The noisy sum over subjects, of shape `query.shape`, in the query's units. Raises DoorError, BudgetError."""
+        ...
+
+
+class LocalCohort:
+    """Subjects on this machine, as columns of whole numbers. `columns` holds `features` (n, d), and what else steps read."""
+
+    def __init__(self, columns: Mapping[str, Column], meter: Meter, batch_rows: int = 1 << 16) -> None:
+        """Raises DoorError if columns are not numbers of one or two dimensions, or differ in length."""
+        if not columns or len({len(column) for column in columns.values()}) != 1:
+            raise DoorError(f"expected columns of one length, got `{'`, `'.join(columns)}`")
+        for name, column in columns.items():
+            if column.ndim not in (1, 2) or column.dtype.kind not in "biuf":
+                raise DoorError(f"column `{name}`: expected numbers of one or two dimensions, got {column.ndim} of {column.dtype}")
+        self._columns = dict(columns)
+        self._meter = meter
+        self._batch_rows = batch_rows
+
+    @property
+    def width(self) -> int:
+        """See `Cohort.width`."""
+        return int(self._columns["features"].shape[1])
+
+    def batches(self) -> Iterator[Batch]:
+        """Inside the door only: subjects, some at a time."""
+        n = len(next(iter(self._columns.values())))
+        return (Rows(self._columns, start, min(n, start + self._batch_rows)) for start in range(0, n, self._batch_rows))
+
+    def noisy_sum(self, query: Query, grant: Grant, noise: NoiseSource) -> Array:
+        """See `Cohort.noisy_sum`. What can fail fails first, without data; then it is charged; then computed."""
+        sigma = grid_sigma(grant)
+        rehearse(query, {name: column.shape[1:] for name, column in self._columns.items()})
+        self._meter.charge(grant, query)
+        total = exact_sum(query, self.batches())
+        return to_units(add(total, noise.draw(sigma, query.size)), query)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows(Mapping[str, Array]):
+    """Rows [start, stop) of columns; a column turns into float64 when it is asked for, so that steps pay for what they read."""
+
+    columns: Mapping[str, Column]
+    start: int
+    stop: int
+
+    def __getitem__(self, name: str) -> Array:
+        column = np.asarray(self.columns[name][self.start : self.stop], dtype=np.float64)
+        column.flags.writeable = False
+        return column
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+
+def rows_of(batch: Batch) -> int:
+    """Number of subjects in a batch."""
+    return batch.stop - batch.start if isinstance(batch, Rows) else len(next(iter(batch.values())))
+
+
+def rehearse(query: Query, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Answer for one made-up subject, all zeros. `shapes`: of each column, without the subjects. Raises DoorError."""
+    if query.step not in _STEPS:
+        raise DoorError(f"no step is registered as `{query.step}`")
+    subject = Rows({name: np.zeros((1, *shape)) for name, shape in shapes.items()}, 0, 1)
+    try:
+        with np.errstate(all="ignore"):
+            to_grid(_STEPS[query.step](subject, query.parameters), query, subject)
+    except Exception as error:
+        raise DoorError(f"step `{query.step}` cannot answer this query: {type(error).__name__}: {error}") from error
+
+
+def grid_sigma(grant: Grant) -> float:
+    """Noise in grid units, rounded up. Raises DoorError below `MIN_SIGMA`."""
+    if grant.mu_squared <= 0:
+        raise DoorError(f"grant `{grant.path}` holds nothing to spend")
+    sigma = math.nextafter(math.nextafter(GRID / math.sqrt(grant.mu_squared), math.inf), math.inf)
+    if not MIN_SIGMA <= sigma <= MAX_SIGMA:
+        size = "large" if sigma < MIN_SIGMA else "small"
+        raise DoorError(f"grant `{grant.path}` is too {size}: noise of {sigma:.3g} grid units, expected 2^24 to 2^56")
+    return sigma
+
+
+def to_units(released: NDArray[np.int64], query: Query) -> Array:
+    """From grid units to the query's own."""
+    return (released.astype(np.float64) * (query.bound / GRID)).reshape(query.shape)
+
+
+def exact_sum(query: Query, batches: Iterable[Batch]) -> NDArray[np.int64]:
+    """Inside the door only: the exact int64 sum of grid contributions, (b·s·m,), whatever the order of batches.
+
+    Threads work ahead by a few batches, so that memory does not grow with the subjects.
+    """
+    total = np.zeros(query.size, dtype=np.int64)
+    rows = max(1, min(MAX_ROWS, MAX_VALUES // (query.shape[0] * query.shape[2])))
+    workers = os.cpu_count() or 1
+    waiting: deque[Future[NDArray[np.int64]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for batch in batches:
+            for start in range(0, rows_of(batch), rows):
+                waiting.append(pool.submit(_sum_of, query, batch, start, min(rows_of(batch), start + rows)))
+            while len(waiting) > 2 * workers:
+                total = add(total, waiting.popleft().result())
+        for last in waiting:
+            total = add(total, last.result())
+    return total
+
+
+def _sum_of(query: Query, batch: Batch, start: int, stop: int) -> NDArray[np.int64]:
+    """Sum over rows [start, stop). Where the step raises, the rows are halved down to the subject that does it, who adds zero."""
+    rows = Rows(batch, start, stop)
+    try:
+        with np.errstate(all="ignore"):
+            grid = to_grid(_STEPS[query.step](rows, query.parameters), query, rows)
+            return scatter(grid.values, grid.slots, query.shape[1])
+    except MemoryError:
+        raise DoorError(f"step `{query.step}` ran out of memory") from None
+    except Exception:  # noqa: BLE001 (whatever a row makes a step raise would show that row)
+        if stop - start == 1:
+            return np.zeros(query.size, dtype=np.int64)
+        middle = (start + stop) // 2
+        return add(_sum_of(query, batch, start, middle), _sum_of(query, batch, middle, stop))
+
+
+@dataclass(frozen=True, slots=True)
+class GridContribution:
+    """Values (n, b, m) as integers of norm at most `GRID`, and their slots (n, b)."""
+
+    values: NDArray[np.int64]
+    slots: NDArray[np.int64]
+
+
+def to_grid(given: Contribution, query: Query, batch: Batch) -> GridContribution:
+    """Each row of L2 norm at most `GRID`, or zero (`governance.grid.clip`); zero for whoever takes no part.
+
+    Raises DoorError for a contribution without one row a subject: two rows would be two contributions.
+    """
+    blocks, _, width = query.shape
+    n = rows_of(batch)
+    values = np.asarray(given.values, dtype=np.float64)
+    place = np.zeros((n, blocks), dtype=np.int64) if given.slots is None else np.asarray(given.slots).astype(np.int64)
+    if values.shape[:1] != (n,) or values.size != n * blocks * width or place.shape[:1] != (n,) or place.size != n * blocks:
+        raise DoorError(f"step `{query.step}`: expected values for {blocks} x {width} and slots for {blocks} from each subject")
+    whole = clip(values.reshape(n, blocks * width), query.bound)
+    if query.part is not Part.ALL:
+        whole[batch["part"] != float(query.part)] = 0
+    return GridContribution(whole.reshape(n, blocks, width), place.reshape(n, blocks))

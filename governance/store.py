@@ -1,0 +1,308 @@
+"""The metadata database: consent events, budget, plans, builds, approvals, and the audit log beside them.
+
+A write happens in `Store.transaction`, takes the writer's lock at once, and must record what it does: a transaction
+that changes rows without an entry is refused (no record, no action). After the commit the checkpoint outside the
+database is made durable, and only then does the call return. Rows stay here and in the modules of this folder that
+turn them into frozen values. Times are microseconds since 1970 in UTC.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Engine, TextClause, UpdateBase, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import Field, Session, SQLModel
+
+from audit import log as audit_log
+from audit.failpoint import reach
+from governance.principals import Principal
+
+Clock = Callable[[], dt.datetime]
+"""Gives an aware datetime."""
+
+
+class StoreError(Exception):
+    """The database cannot be read or written: a fault of the machine."""
+
+
+class UnrecordedError(Exception):
+    """Rows would have changed without an entry in the log: a fault of the program, nothing was committed."""
+
+
+class Seal(Protocol):
+    """What makes the newest tree head durable outside the database (`audit.checkpoint.CheckpointFile`)."""
+
+    def publish(self, size: int, root: bytes) -> None:
+        """Durable on return; a size below the newest published is left alone."""
+        ...
+
+
+class ConsentRow(SQLModel, table=True):
+    """One consent event (fields of ISO/IEC TS 27560). Append-only."""
+
+    __tablename__ = "consent_events"
+    id: int | None = Field(default=None, primary_key=True)
+    subject: str = Field(index=True)
+    purpose: str
+    status: str
+    event_time: int
+    received_time: int
+    valid_until: int | None = None
+    basis: str | None = None
+    notice_version: str | None = None
+    notice_hash: str | None = None
+    controller: str | None = None
+    jurisdiction: str | None = None
+    method: str | None = None
+    raw_signal: str | None = None
+    batch: str
+    salt: bytes
+
+
+class ImportRow(SQLModel, table=True):
+    """A file that was imported, so that it isn't again by mistake; its digest is salted, and neither is in the log."""
+
+    __tablename__ = "consent_imports"
+    batch: str = Field(primary_key=True)
+    salt: bytes
+    digest: bytes
+    received: int
+
+
+class ReservationRow(SQLModel, table=True):
+    """Budget set aside for one build or snapshot. `mu_squared` is a fraction `p/q`."""
+
+    __tablename__ = "budget_reservations"
+    id: str = Field(primary_key=True)
+    cap_account: str = Field(index=True)
+    allocation: str = Field(index=True)
+    purpose: str
+    label: str
+    mu_squared: str
+    draws: int
+    epsilon: float
+    delta: float
+    status: str
+    principal: str
+    created: int
+
+
+class DrawRow(SQLModel, table=True):
+    """One query charged to a reservation, written before its noise is drawn: the privacy transcript."""
+
+    __tablename__ = "budget_draws"
+    id: int | None = Field(default=None, primary_key=True)
+    reservation: str = Field(index=True)
+    path: str
+    step: str
+    part: str
+    mu_squared: str
+    bound: float
+    sigma: float
+    draws: int
+    created: int
+
+
+class SnapshotRow(SQLModel, table=True):
+    """A noisy histogram of admission reasons, one for each public interval."""
+
+    __tablename__ = "admission_snapshots"
+    id: str = Field(primary_key=True)
+    dataset: str
+    purpose: str
+    policy: str
+    interval: int
+    taken: int
+    reservation: str
+    sigma: float
+    histogram: str
+
+
+class PlanRow(SQLModel, table=True):
+    """What a plan pins: digests of spec, contract and policy."""
+
+    __tablename__ = "plans"
+    id: str = Field(primary_key=True)
+    segment: str = Field(index=True)
+    spec: str
+    contract: str
+    policy: str
+    snapshot: str
+    principal: str
+    created: int
+
+
+class BuildRow(SQLModel, table=True):
+    """One build of a segment: building, quarantined, released, rejected, recalled, refused or failed."""
+
+    __tablename__ = "builds"
+    id: str = Field(primary_key=True)
+    segment: str = Field(index=True)
+    plan: str
+    purpose: str
+    status: str
+    builder: str
+    created: int
+    released: int | None = None
+    reservation: str
+    facts: str = "{}"
+
+
+class ApprovalRow(SQLModel, table=True):
+    """Somebody's yes or no to a build."""
+
+    __tablename__ = "approvals"
+    id: int | None = Field(default=None, primary_key=True)
+    build: str = Field(index=True)
+    principal: str
+    verdict: str
+    comment: str
+    created: int
+
+
+@dataclass
+class Transaction:
+    """An open write. `session` for rows, `record` for the entry that goes with them."""
+
+    session: Session
+    connection: Connection
+    principal: Principal
+    now: dt.datetime
+    recorded: int = 0
+    last: int | None = None
+
+    @property
+    def micros(self) -> int:
+        """The transaction's time in microseconds."""
+        return micros(self.now)
+
+    def record(self, action: str, **facts: Any) -> int:
+        """Append an entry in this transaction; returns its index. `facts` hold no personal data, only commitments to it."""
+        body = {"action": action, "at": stamp(self.now), "facts": facts, "principal": self.principal.name, "v": 1}
+        if self.principal.unsafe:
+            body["unsafe_principal"] = True
+        text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        self.last = audit_log.append(self.connection, text.encode())
+        self.recorded += 1
+        return self.last
+
+
+class Store:
+    """One workspace's metadata database."""
+
+    def __init__(self, url: str, seal: Seal, principal: Principal, clock: Clock) -> None:
+        self._engine = _engine(url)
+        self._seal = seal
+        self.principal = principal
+        self.clock = clock
+
+    def create(self) -> None:
+        """Make the tables of an empty database."""
+        with _faults(), self._engine.execution_options(write=True).begin() as connection:
+            SQLModel.metadata.create_all(connection)
+            audit_log.metadata.create_all(connection)
+
+    @contextmanager
+    def transaction(self, name: str = "write") -> Iterator[Transaction]:
+        """A write that is durable and sealed on return; `name` is that of its failpoints. Raises StoreError, UnrecordedError."""
+        with _faults():
+            with self._engine.execution_options(write=True).begin() as connection, Session(bind=connection) as session:
+                changes: list[str] = []
+                _watch(connection, changes.append)
+                open_write = Transaction(session, connection, self.principal, self.clock())
+                yield open_write
+                session.flush()
+                if changes and not open_write.recorded:
+                    raise UnrecordedError(f"transaction `{name}` changes `{'`, `'.join(changes)}` without an entry in the log")
+                reach(f"{name}:before-commit")
+            reach(f"{name}:after-commit")
+            self.seal()
+            reach(f"{name}:after-seal")
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A consistent read. Raises StoreError, and UnrecordedError where it would write."""
+        with _faults(), self._engine.connect() as connection, Session(bind=connection) as session:
+            _watch(connection, _refuse)
+            yield session
+
+    def seal(self) -> None:
+        """Publish the newest tree head; also what catches up after a crash between commit and checkpoint."""
+        with _faults(), self._engine.connect() as connection:
+            size = audit_log.size(connection)
+            self._seal.publish(size, audit_log.root(connection, size))
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
+
+
+def micros(moment: dt.datetime) -> int:
+    """Microseconds since 1970, exact."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment(value: int) -> dt.datetime:
+    """The inverse of `micros`."""
+    return _EPOCH + dt.timedelta(microseconds=value)
+
+
+def stamp(value: dt.datetime) -> str:
+    """RFC 3339 in UTC."""
+    return value.astimezone(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _watch(connection: Connection, changed: Callable[[str], None]) -> None:
+    """Calls `changed` with the table of each write beside the log, before it happens; SQL as text is taken for a write."""
+
+    def note(_connection: Connection, statement: object, *_rest: object) -> None:
+        if isinstance(statement, TextClause):
+            changed("text")
+        elif isinstance(statement, UpdateBase) and statement.table not in audit_log.metadata.tables.values():
+            changed(str(statement.table))
+
+    event.listen(connection, "before_execute", note)
+
+
+def _refuse(table: str) -> None:
+    raise UnrecordedError(f"`{table}` is written outside a transaction")
+
+
+def _engine(url: str) -> Engine:
+    """SQLite only, so far: elsewhere nothing here would make writers wait for each other, and two builds could overspend."""
+    if not url.startswith("sqlite:"):
+        raise StoreError(f"expected a metadata database on SQLite, got `{url.partition(':')[0]}`")
+    engine = create_engine(url, connect_args={"timeout": 60}, hide_parameters=True)  # parameters are people
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves, see below
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=60000"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        write = connection.get_execution_options().get("write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    """Faults of the database as StoreError; SQLite's messages name tables and columns, never values."""
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error) as error:
+        raise StoreError(f"the metadata database cannot be used: {getattr(error, 'orig', error)}") from error

@@ -1,0 +1,78 @@
+"""A metadata database in a folder, a clock that tests turn, and the smallest contract and policy: for the tests of `governance`."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+from governance.principals import Principal
+from governance.store import Store
+from policies.contract import Contract
+from policies.policy import Policy
+
+START = dt.datetime(2026, 5, 20, 12, tzinfo=dt.UTC)
+ADS = "marketing.advertising"
+CARE = "essential.service"
+
+
+class MemorySeal:
+    """Remembers the newest tree head; see `governance.store.Seal`."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.root = b""
+
+    def publish(self, size: int, root: bytes) -> None:
+        """See `Seal.publish`."""
+        if size >= self.size:
+            self.size, self.root = size, root
+
+
+class Clock:
+    """Stands still until told."""
+
+    def __init__(self, now: dt.datetime = START) -> None:
+        self.now = now
+
+    def __call__(self) -> dt.datetime:
+        return self.now
+
+    def tick(self, **delta: float) -> None:
+        """Move on, by `days=1` and so forth."""
+        self.now += dt.timedelta(**delta)
+
+
+def store(folder: Path, clock: Clock | None = None, name: str = "ana", create: bool = True) -> Store:
+    """A store as `name`; several may share a folder."""
+    opened = Store(f"sqlite:///{folder / 'meta.db'}", MemorySeal(), Principal(name), clock or Clock())
+    if create:
+        opened.create()
+    return opened
+
+
+def contract(**changes: Any) -> Contract:
+    """One table of shoppers."""
+    fields: dict[str, Any] = {
+        "name": "shop",
+        "controller": "Shop Ltd",
+        "subject": {"key": "id", "namespace": "loyalty", "registered_in": "people"},
+        "tables": {"people": {"source": "people.parquet", "columns": {"id": {"category": "user.unique_id"}}}},
+    }
+    return Contract.model_validate(fields | changes)
+
+
+def policy(cap: float = 3.0, ads: float = 2.0, period: str = "lifetime", snapshot: float = 0.1, **changes: Any) -> Policy:
+    """Two purposes; δ is 1e-5 everywhere."""
+    basis = {"basis": {"default": "consent"}}
+    fields: dict[str, Any] = {
+        "name": "rules",
+        "purposes": {ADS: basis, CARE: basis},
+        "rules": [{"id": "all", "effect": "permit", "categories": ["user.*"], "reason": "everything is allowed here"}],
+        "budgets": {
+            "cap": {"epsilon": cap},
+            "purposes": {ADS: {"epsilon": ads, "period": period}, CARE: {"epsilon": ads, "period": period}},
+            "snapshot": {"interval": "7d", "epsilon": snapshot},
+        },
+    }
+    return Policy.model_validate(fields | changes)

@@ -1,0 +1,136 @@
+"""The ledger under any sequence of commands: it never overspends, the lifetime cap holds, and only the undrawn is released."""
+
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+
+from governance.accounting import RESERVED_DRAWS, delta_of, epsilon_of
+from governance.budget import BudgetExceeded, LedgerMeter, Reservation, accounts, balances, find, release, reserve, settle, transcript
+from governance.door import BudgetError, Grant, Query, StepName
+from tests.ledgers import ADS, CARE, Clock, contract, policy, store
+
+DELTA = 1e-5
+CAP = 2.0
+
+
+class Ledger(RuleBasedStateMachine):
+    """The model: a dictionary of what was reserved and a list of what was drawn."""
+
+    reservations: Bundle[Reservation] = Bundle("reservations")
+
+    @initialize(period=st.sampled_from(["lifetime", "year", "quarter", "month"]))
+    def begin(self, period: str) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._clock = Clock()
+        self._store = store(Path(self._folder.name), self._clock)
+        self._policy = policy(cap=CAP, ads=1.2, period=period)
+        self._counted: dict[str, Fraction] = {}
+        self._drawn: dict[str, list[Grant]] = {}
+        self._closed: set[str] = set()
+
+    @rule(
+        target=reservations,
+        epsilon=st.floats(0.05, 1.5),
+        purpose=st.sampled_from([ADS, CARE]),
+        dataset=st.sampled_from(["shop", "web"]),
+    )
+    def reserve(self, epsilon: float, purpose: str, dataset: str) -> Any:
+        try:
+            with self._store.transaction() as transaction:
+                to = accounts(contract(name=dataset), self._policy, purpose, transaction.now)
+                got = reserve(transaction, to, self._policy, epsilon, DELTA, "build")
+        except BudgetExceeded as refusal:
+            assert refusal.left < epsilon
+            return multiple()
+        self._counted[got.id], self._drawn[got.id] = got.mu_squared, []
+        return got
+
+    @rule(reservation=reservations, path=st.sampled_from(["all", "all/a", "all/b", "all/a/x", "all/ab"]), share=st.fractions(-1, 2))
+    def draw(self, reservation: Reservation, path: str, share: Fraction) -> None:
+        grant = Grant(reservation.id, path, reservation.mu_squared * share)
+        try:
+            LedgerMeter(self._store, reservation.id).charge(grant, Query(StepName("any"), {}, (1, 1, 3), 1.0))
+        except BudgetError:
+            return
+        assert reservation.id not in self._closed
+        self._drawn[reservation.id].append(grant)
+
+    @rule(reservation=reservations)
+    def release(self, reservation: Reservation) -> None:
+        allowed = reservation.id not in self._closed and not self._drawn[reservation.id]
+        try:
+            with self._store.transaction() as transaction:
+                release(transaction, reservation.id)
+        except BudgetError:
+            assert not allowed
+            return
+        assert allowed
+        del self._counted[reservation.id]
+        self._closed.add(reservation.id)
+
+    @rule(reservation=consumes(reservations))
+    def settle(self, reservation: Reservation) -> None:
+        try:
+            with self._store.transaction() as transaction:
+                settle(transaction, reservation.id)
+        except BudgetError:
+            assert reservation.id in self._closed
+        self._closed.add(reservation.id)
+
+    @rule(days=st.integers(1, 120))
+    def wait(self, days: int) -> None:
+        self._clock.tick(days=days)
+
+    @rule()
+    def reopen(self) -> None:
+        self._store.close()
+        self._store = store(Path(self._folder.name), self._clock, create=False)
+
+    @rule(purpose=st.sampled_from([ADS, CARE]))
+    def what_is_left_fits(self, purpose: str) -> None:
+        left = self._balances()[purpose].left
+        if left > 0:
+            with pytest.raises(ZeroDivisionError), self._store.transaction() as transaction:
+                to = accounts(contract(), self._policy, purpose, transaction.now)
+                reserve(transaction, to, self._policy, left, DELTA, "rolled back")
+                raise ZeroDivisionError
+
+    def _balances(self) -> dict[str | None, Any]:
+        with self._store.read() as session:
+            return {balance.purpose: balance for balance in balances(session, contract(), self._policy, self._clock())}
+
+    @invariant()
+    def the_cap_holds_for_what_was_reserved_and_shown(self) -> None:
+        total, draws = sum(self._counted.values(), Fraction(0)), len(self._counted) * RESERVED_DRAWS
+        assert delta_of(CAP, total, draws) <= DELTA
+        shown = self._balances()[None]
+        assert shown.lifetime == shown.spent == epsilon_of(total, draws, DELTA) <= CAP
+        assert shown.reservations == len(self._counted)
+
+    @invariant()
+    def nothing_is_drawn_beyond_its_reservation_or_twice(self) -> None:
+        with self._store.read() as session:
+            for key, drawn in self._drawn.items():
+                reservation = find(session, Grant(key, "", Fraction(0)).reservation)  # type: ignore[arg-type]
+                assert reservation is not None
+                assert [draw.path for draw in transcript(session, reservation.id)] == [grant.path for grant in drawn]
+                assert sum((grant.mu_squared for grant in drawn), Fraction(0)) <= reservation.mu_squared
+                paths = [grant.path for grant in drawn]
+                assert not any(a != b and b.startswith(a + "/") for a in paths for b in paths)
+                assert len(set(paths)) == len(paths)
+                assert all(grant.mu_squared > 0 for grant in drawn)
+
+    def teardown(self) -> None:
+        if hasattr(self, "_store"):
+            self._store.close()
+            self._folder.cleanup()
+
+
+Ledger.TestCase.settings = settings(max_examples=15, stateful_step_count=18, deadline=None, suppress_health_check=list(HealthCheck))
+TestLedger = pytest.mark.slow(Ledger.TestCase)

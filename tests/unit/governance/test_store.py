@@ -1,0 +1,181 @@
+import datetime as dt
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text, update
+from sqlmodel import select
+
+from audit import log
+from governance.principals import Principal
+from governance.store import ConsentRow, PlanRow, Store, StoreError, UnrecordedError, micros, moment, stamp
+from tests.ledgers import START, Clock, MemorySeal, store
+
+
+def row(key: str = "p1") -> PlanRow:
+    return PlanRow(id=key, segment="s", spec="a", contract="b", policy="c", snapshot="d", principal="ana", created=0)
+
+
+def plans(opened: Store) -> list[str]:
+    with opened.read() as session:
+        return [found.id for found in session.exec(select(PlanRow).order_by(PlanRow.id))]
+
+
+def entries(folder: Path) -> list[dict[str, object]]:
+    with sqlite3.connect(folder / "meta.db") as connection:
+        return [json.loads(body) for (body,) in connection.execute("SELECT body FROM log_entries ORDER BY idx")]
+
+
+def test_rows_and_their_entry_are_written_and_sealed_together(tmp_path: Path) -> None:
+    seal = MemorySeal()
+    opened = Store(f"sqlite:///{tmp_path / 'meta.db'}", seal, Principal("ana"), Clock())
+    opened.create()
+    with opened.transaction() as transaction:
+        transaction.session.add(row())
+        assert transaction.record("plan.made", plan="p1") == 0
+    assert plans(opened) == ["p1"]
+    expected = {"action": "plan.made", "at": "2026-05-20T12:00:00.000000Z", "facts": {"plan": "p1"}, "principal": "ana", "v": 1}
+    assert entries(tmp_path) == [expected]
+    assert seal.size == 1
+    with opened.read() as session:
+        assert seal.root == log.root(session.connection(), 1)
+
+
+def test_an_unsafe_principal_is_marked(tmp_path: Path) -> None:
+    opened = Store(f"sqlite:///{tmp_path / 'meta.db'}", MemorySeal(), Principal("eve", unsafe=True), Clock())
+    opened.create()
+    with opened.transaction() as transaction:
+        transaction.record("something")
+    assert entries(tmp_path)[0]["unsafe_principal"] is True
+
+
+def test_rows_without_an_entry_are_refused(tmp_path: Path) -> None:
+    opened = store(tmp_path)
+    with pytest.raises(UnrecordedError, match="`plans`"), opened.transaction() as transaction:
+        transaction.session.add(row())
+    assert plans(opened) == []
+
+
+@pytest.mark.parametrize("how", ["flushed", "statement", "text", "connection"])
+def test_no_way_of_writing_goes_unseen(tmp_path: Path, how: str) -> None:
+    opened = store(tmp_path)
+    with opened.transaction() as transaction:
+        transaction.session.add(row())
+        transaction.record("plan.made")
+    with pytest.raises(UnrecordedError), opened.transaction() as transaction:
+        match how:
+            case "flushed":
+                transaction.session.add(row("p2"))
+                transaction.session.flush()
+            case "statement":
+                transaction.session.exec(update(PlanRow).values(segment="other"))
+            case "text":
+                transaction.connection.execute(text("DELETE FROM plans"))
+            case "connection":
+                transaction.connection.execute(update(PlanRow).values(segment="other"))
+    with opened.read() as session:
+        assert [found.segment for found in session.exec(select(PlanRow))] == ["s"]
+
+
+def test_a_read_cannot_write(tmp_path: Path) -> None:
+    opened = store(tmp_path)
+    with pytest.raises(UnrecordedError), opened.read() as session:
+        session.add(row())
+        session.commit()
+    assert plans(opened) == []
+
+
+def test_a_read_is_consistent(tmp_path: Path) -> None:
+    opened, other = store(tmp_path), store(tmp_path, create=False)
+    with opened.read() as session:
+        assert session.exec(select(PlanRow)).all() == []
+        with other.transaction() as transaction:
+            transaction.session.add(row())
+            transaction.record("plan.made")
+        assert session.exec(select(PlanRow)).all() == []
+    assert plans(opened) == ["p1"]
+
+
+def test_an_exception_leaves_nothing(tmp_path: Path) -> None:
+    opened = store(tmp_path)
+    with pytest.raises(KeyError), opened.transaction() as transaction:
+        transaction.session.add(row())
+        transaction.record("plan.made")
+        transaction.session.flush()
+        raise KeyError
+    assert plans(opened) == []
+    assert entries(tmp_path) == []
+
+
+def test_writers_wait_for_each_other(tmp_path: Path) -> None:
+    opened = store(tmp_path)
+    with opened.transaction() as transaction:
+        transaction.record("first")
+        with sqlite3.connect(tmp_path / "meta.db", timeout=0) as other, pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+
+
+def test_a_seal_that_a_crash_prevented_is_caught_up(tmp_path: Path) -> None:
+    opened = store(tmp_path)
+    with opened.transaction() as transaction:
+        transaction.record("first")
+    seal = MemorySeal()
+    later = Store(f"sqlite:///{tmp_path / 'meta.db'}", seal, Principal("ana"), Clock())
+    later.seal()
+    assert seal.size == 1
+
+
+@pytest.mark.parametrize("content", [b"no database at all" * 100, b"SQLite format 3\0" + b"\xff" * 2000])
+def test_a_damaged_database_is_one_clear_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "meta.db").write_bytes(content)
+    with pytest.raises(StoreError, match="metadata database cannot be used"):
+        store(tmp_path)
+
+
+def test_a_missing_folder_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot be used"):
+        store(tmp_path / "nowhere")
+
+
+def test_databases_whose_writers_would_not_wait_are_refused() -> None:
+    with pytest.raises(StoreError, match="SQLite, got `postgresql`"):
+        Store("postgresql://u:password@host/db", MemorySeal(), Principal("ana"), Clock())
+
+
+def test_errors_name_no_person(tmp_path: Path) -> None:
+    opened = store(tmp_path)
+    with pytest.raises(StoreError) as fault, opened.transaction() as transaction:
+        transaction.record("consent.recorded")
+        for _ in range(2):
+            given = {"purpose": "p", "status": "given", "event_time": 0, "received_time": 0, "batch": "b", "salt": b""}
+            transaction.session.add(ConsentRow(id=1, subject="jane@example.com", **given))
+            transaction.session.flush()
+            transaction.session.expunge_all()
+    cause: BaseException | None = fault.value
+    while cause:
+        assert "jane" not in str(cause)
+        cause = cause.__cause__
+
+
+def test_entries_hold_no_numbers_that_json_cannot(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"), store(tmp_path).transaction() as transaction:
+        transaction.record("x", value=float("nan"))
+
+
+def test_times_are_exact_to_the_microsecond() -> None:
+    for value in (0, 1, 1_700_000_000_123_457, -62_135_596_800_000_000, 253_402_300_799_999_999):
+        assert micros(moment(value)) == value
+    zoned = dt.datetime(2026, 1, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=2)))
+    assert stamp(zoned) == "2025-12-31T23:00:00.000000Z"
+    assert micros(START) == int(START.timestamp()) * 10**6
+
+
+def test_importing_the_store_does_not_load_the_data_engine() -> None:
+    code = "import sys, governance.store; print([m for m in ('duckdb', 'pyarrow', 'opendp', 'sklearn') if m in sys.modules])"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
