@@ -1,0 +1,1 @@
+"""Sources, features, trainers, assessment, release, the pipeline and the command line: the composition root."""

@@ -1,0 +1,339 @@
+"""The assess stage: what the door says of the result, put in words, and the fairness gate.
+
+Everything here works on noisy values. Silhouette and Davies-Bouldin are measured on released prototypes and cost nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from audit import fairness as judging
+from audit.fairness import Bounds, Confusion, FairnessFinding, GroupTable, Verdict
+from audit.intervals import rate
+from audit.report import Coefficient, Count, Figure, Profile, QualityRule
+from audit.report import Propensity as PropensityPage
+from engine import assess as door
+from engine.assess import Noisy
+from engine.bench import Bench
+from engine.clusters import ClusterModel
+from engine.gates import Exit, refusal
+from engine.learning import Learned
+from engine.naming import FeatureHint, name_clusters
+from engine.planning import Planned, Prepared
+from engine.propensity import PropensityModel
+from engine.prototypes import davies_bouldin, distances, silhouette
+from engine.scale import UNIT
+from engine.stages import People, Run, groups, scale_of
+from governance.builds import required_approvals
+from governance.selection import FLAGS
+from governance.snapshots import FLOOR_DEVIATIONS
+from policies.contract import Table
+from policies.policy import Outcome
+from policies.segment import Propensity
+
+Z95 = 1.96
+
+Array = door.Array
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One segment: its noisy `size` with the noise's `sigma`, and its noisy `share` of the admitted. `withheld`: below the floor."""
+
+    name: str
+    description: str
+    size: float
+    sigma: float
+    share: float
+    withheld: bool
+
+    def as_facts(self) -> dict[str, Any]:
+        """As JSON."""
+        return {f: getattr(self, f) for f in ("name", "description", "size", "sigma", "share", "withheld")}
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """All that leaves of a build besides its model. `consequence`: what the policy does with the fairness verdict."""
+
+    parts: tuple[Part, ...]
+    profiles: tuple[Profile, ...]
+    propensity: PropensityPage | None
+    utility: tuple[Figure, ...]
+    fairness: tuple[FairnessFinding, ...]
+    quality: tuple[QualityRule, ...]
+    headline: str
+    consequence: str = ""
+    required: int = 0
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The worst verdict; None where no attribute was declared."""
+        return judging.worst(self.fairness) if self.fairness else None
+
+
+def assess(bench: Bench, plan: Planned, people: People, learned: Learned, run: Run) -> Assessment:
+    """Ask the door about the result, within the shares that were kept for it."""
+    quality = _quality(bench, plan, people, run)
+    match learned.model:
+        case ClusterModel() as model:
+            parts = _cluster_parts(plan, model)
+            utility, page = _cluster_utility(plan, model), None
+            headline = f"silhouette {utility[0].value:.2f} on {len(model.prototypes)} prototypes"
+            centres = model.centres
+        case PropensityModel() as scorer:
+            assert learned.score is not None and learned.threshold is not None
+            cohort = people.cohort(run.meter, segment=learned.assigned, score=learned.score)
+            parts = _selected(bench, plan, learned, run, cohort)
+            utility, page = _curves(bench, plan, learned, scorer, run, cohort)
+            headline = f"AUC {utility[0].value:.2f} ({utility[0].interval[0]:.2f} to {utility[0].interval[1]:.2f})" if utility[0].interval else ""
+            centres = None
+    shapes = door.profiles(people.cohort(run.meter, segment=learned.assigned), len(parts), run.grants["profiles"], bench.noise)
+    found = Assessment(parts, _profiles(plan, shapes, centres), page, utility, _fairness(bench, plan, people, learned, run, parts), quality, headline)
+    return replace(found, **_outcome(plan.prepared, found))
+
+
+def fairness_gate(plan: Planned, assessment: Assessment) -> int:
+    """How many approvals a release needs. Raises Refused (exit 5) where the policy refuses the verdict."""
+    prepared = plan.prepared
+    if _decided(prepared, assessment) is Outcome.REFUSE:
+        raise refusal(
+            prepared.spec.name,
+            "fairness-gate",
+            prepared.policy.digest(),
+            f"the fairness verdict is {assessment.verdict}, and the policy refuses that",
+            "; ".join(f"{finding.attribute}: {finding.verdict}, {finding.reason}" for finding in assessment.fairness),
+            "look at the features that stand for the attribute, or ask for another outcome of the gate",
+            Exit.FAIRNESS,
+        )
+    return assessment.required
+
+
+def _decided(prepared: Prepared, assessment: Assessment) -> Outcome:
+    gate, verdict = prepared.policy.fairness, assessment.verdict
+    if gate is None or verdict in (None, Verdict.PASS):
+        return Outcome.ALLOW
+    return gate.on_fail if verdict is Verdict.FAIL else gate.on_inconclusive
+
+
+def _outcome(prepared: Prepared, assessment: Assessment) -> dict[str, Any]:
+    decided = _decided(prepared, assessment)
+    words = {
+        Outcome.ALLOW: "the policy lets this pass",
+        Outcome.APPROVE: "the policy asks a person to look at it and approve",
+        Outcome.REFUSE: "the policy refuses the release",
+    }
+    at_least = 1 if decided is Outcome.APPROVE else 0
+    return {"consequence": words[decided], "required": required_approvals(prepared.policy, prepared.spec.model.type, at_least)}
+
+
+def _cluster_parts(plan: Planned, model: ClusterModel) -> tuple[Part, ...]:
+    spec, contract = plan.prepared.spec, plan.prepared.contract
+    hints = [FeatureHint(name, f.agg, _unit(contract.tables[f.table], f.agg)) for name, f in spec.features.items()]
+    names = name_clusters(hints, model.centres, model.sizes)
+    total = max(float(model.sizes.clip(min=0).sum()), 1.0)
+    described = []
+    for centre in model.centres:
+        values = (f"{name} {scale_of(f).decode(np.array([x]))[0]:.3g}" for (name, f), x in zip(spec.features.items(), centre, strict=True))
+        described.append(", ".join(values))
+    return tuple(
+        _part(plan, name, text, float(size), model.sizes_sigma, max(float(size), 0.0) / total)
+        for name, text, size in zip(names, described, model.sizes, strict=True)
+    )
+
+
+def _part(plan: Planned, name: str, description: str, size: float, sigma: float, share: float) -> Part:
+    withheld = size - FLOOR_DEVIATIONS * sigma < plan.prepared.policy.cohort_floor
+    return Part(name, description, size, sigma, share, withheld)
+
+
+def _unit(table: Table, expression: str) -> str | None:
+    """The unit of the only column with one that the expression names."""
+    units = {column.unit for name, column in table.columns.items() if column.unit and name in expression}
+    return units.pop() if len(units) == 1 else None
+
+
+def _cluster_utility(plan: Planned, model: ClusterModel) -> tuple[Figure, ...]:
+    labels = distances(model.prototypes, model.centres).argmin(axis=1)
+    return (
+        Figure("silhouette", "how much nearer to the own than to the next segment, -1 to 1, on released prototypes",
+               silhouette(model.prototypes, model.weights, labels)),
+        Figure("Davies-Bouldin", "spread of segments against their distances, less is better, on released prototypes",
+               davies_bouldin(model.prototypes, model.weights, labels)),
+    )
+
+
+def _selected(bench: Bench, plan: Planned, learned: Learned, run: Run, cohort: door.Cohort) -> tuple[Part, ...]:
+    model = plan.prepared.spec.model
+    assert isinstance(model, Propensity)
+    size = door.sizes(cohort, 1, run.grants["sizes"], bench.noise)
+    threshold = (learned.threshold or 0) / door.CERTAIN
+    rule = f"probability from {threshold:.3f}" + (f", which the likeliest {100 * model.top:g} % reach" if model.top else "")
+    return (_part(plan, "likely", rule, float(size.values[0]), size.sigma, float(size.values[0]) / max(plan.snapshot.admitted, 1.0)),)
+
+
+def _curves(
+    bench: Bench, plan: Planned, learned: Learned, scorer: PropensityModel, run: Run, cohort: door.Cohort
+) -> tuple[tuple[Figure, ...], PropensityPage]:
+    """AUC with its interval, calibration, and what the page shows of them."""
+    table = door.curve(cohort, run.grants["curve"], bench.noise)
+    area = auc(table)
+    gap = calibration_gap(table)
+    utility = (
+        Figure("AUC", "chance that somebody with the label scores above somebody without, on the hold-out", area[0], (area[1], area[2])),
+        Figure("calibration gap", "observed rate less the mean prediction, on the hold-out", gap[0], (gap[1], gap[2])),
+    )
+    ends = np.concatenate([[0.0], door.score_edges(door.CURVE_BINS) / door.CERTAIN, [1.0]])
+    spec, effects = plan.prepared.spec, 2 * scorer.coefficients[:-1]
+    ranked = sorted(zip(spec.features, effects, strict=True), key=lambda pair: -abs(pair[1]))
+    page = PropensityPage(
+        rule=_selected_rule(spec.model, learned),
+        threshold=(learned.threshold or 0) / door.CERTAIN,
+        edges=tuple(float(e) for e in ends),
+        counts=tuple(float(c) for c in table.values.sum(axis=0)),
+        roc=roc(table),
+        calibration=calibration(table),
+        coefficients=tuple(Coefficient(name, float(effect)) for name, effect in ranked),
+    )
+    return utility, page
+
+
+def _selected_rule(model: object, learned: Learned) -> str:
+    top = model.top if isinstance(model, Propensity) else None
+    return f"the likeliest {100 * top:g} %" if top else f"probability of at least {(learned.threshold or 0) / door.CERTAIN:.2f}"
+
+
+def auc(table: Noisy) -> tuple[float, float, float]:
+    """Area under the ROC curve from a noisy (2, bins) table, with a 95 % interval for sampling (Hanley and McNeil 1982) and
+    noise (delta method). (0, 1) where the noise drowns either label."""
+    negatives, positives = table.values
+    n, p = float(negatives.sum()), float(positives.sum())
+    if min(n, p) <= FLOOR_DEVIATIONS * table.sigma * math.sqrt(len(negatives)):
+        return 0.5, 0.0, 1.0
+    below = np.cumsum(negatives) - negatives / 2
+    above = p - np.cumsum(positives) + positives / 2
+    area = float(np.clip(positives @ below / (p * n), 0.0, 1.0))
+    noise = table.sigma**2 * (((below - area * n) ** 2).sum() + ((above - area * p) ** 2).sum()) / (p * n) ** 2
+    q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
+    sampling = (area * (1 - area) + (p - 1) * (q1 - area**2) + (n - 1) * (q2 - area**2)) / (p * n)
+    half = Z95 * math.sqrt(max(noise + sampling, 0.0))
+    return area, max(0.0, area - half), min(1.0, area + half)
+
+
+def calibration_gap(table: Noisy) -> tuple[float, float, float]:
+    """Observed rate less the mean of predictions, with a 95 % interval."""
+    negatives, positives = (float(v) for v in table.values.sum(axis=1))
+    noise = table.sigma * math.sqrt(table.values.shape[1])
+    observed = rate(positives, negatives, noise, noise, Z95)
+    counts = np.maximum(table.values.sum(axis=0), 0.0)
+    predicted = float(counts @ door.score_middles(len(counts)) / max(counts.sum(), 1.0))
+    return observed.value - predicted, observed.low - predicted, observed.high - predicted
+
+
+def roc(table: Noisy) -> tuple[tuple[float, float], ...]:
+    """Points (false, true positive rate), each the best monotone reading of noisy counts."""
+    rates = [np.concatenate([[0.0], np.maximum.accumulate(np.cumsum(np.maximum(row, 0)[::-1]))]) for row in table.values]
+    return tuple((float(f / max(rates[0][-1], 1e-9)), float(t / max(rates[1][-1], 1e-9))) for f, t in zip(*rates, strict=True))
+
+
+def calibration(table: Noisy, bands: int = 4) -> tuple[tuple[float, float, float, float], ...]:
+    """(predicted, observed, low, high) for bands of neighbouring score bins, where there is more than noise."""
+    middles = door.score_middles(table.values.shape[1])
+    points = []
+    for place in np.array_split(np.arange(table.values.shape[1]), bands):
+        negatives, positives = table.values[:, place].sum(axis=1)
+        noise = table.sigma * math.sqrt(len(place))
+        if negatives + positives > FLOOR_DEVIATIONS * noise:
+            counts = np.maximum(table.values[:, place].sum(axis=0), 0.0)
+            observed = rate(float(positives), float(negatives), noise, noise, Z95)
+            points.append((float(counts @ middles[place] / max(counts.sum(), 1e-9)), observed.value, observed.low, observed.high))
+    return tuple(points)
+
+
+def _profiles(plan: Planned, shapes: Noisy, centres: Array | None) -> tuple[Profile, ...]:
+    """For each feature, in its own unit: the centre of each part and its noisy histogram."""
+    spec, contract = plan.prepared.spec, plan.prepared.contract
+    steps = np.linspace(-UNIT, UNIT, door.PROFILE_BINS + 1)
+    middles = (steps[1:] + steps[:-1]) / 2
+    found = []
+    for place, (name, feature) in enumerate(spec.features.items()):
+        scale = scale_of(feature)
+        counts = shapes.values[:, place]
+        weights = np.maximum(counts, 0.0)
+        at = centres[:, place] if centres is not None else weights @ middles / np.maximum(weights.sum(axis=1), 1e-9)
+        found.append(
+            Profile(
+                feature=name,
+                unit=_unit(contract.tables[feature.table], feature.agg) or "",
+                centres=tuple(float(v) for v in scale.decode(np.asarray(at))),
+                edges=tuple(float(v) for v in scale.decode(steps)),
+                histograms=tuple(tuple(float(v) for v in row) for row in counts),
+            )
+        )
+    return tuple(found)
+
+
+def _quality(bench: Bench, plan: Planned, people: People, run: Run) -> tuple[QualityRule, ...]:
+    """How many subjects each declared rule of the contract touched."""
+    counted = door.flags(people.cohort(run.meter, flags=people.flags), len(FLAGS), run.grants["flags"], bench.noise)
+    values = dict(zip(FLAGS, counted.values, strict=True))
+    tables = {feature.table: plan.prepared.contract.tables[feature.table] for feature in plan.prepared.spec.features.values()}
+    rules = []
+    for kind, words in _rules(tables).items():
+        rules.append(QualityRule(words, Count(kind, float(values[kind]), counted.sigma)))
+    return tuple(rules)
+
+
+def _rules(tables: dict[str, Table]) -> dict[str, str]:
+    """Declared rules in words, by the flag that counts them."""
+    words: dict[str, list[str]] = {flag: [] for flag in FLAGS}
+    for name, table in tables.items():
+        if table.duplicates == "drop":
+            words["duplicates"].append(f"identical rows of {name} count once")
+        if table.returns:
+            words["returns"].append(f"rows of {name} with {table.returns.column} below {table.returns.below}: {table.returns.rule}")
+        for column, declared in table.columns.items():
+            if declared.missing is not None:
+                words["missing"].append(f"missing {name}.{column} is read as {declared.missing}")
+            if declared.bounds:
+                action = {"clip": "moved to the bound", "null": "read as missing"}[declared.outliers.value]
+                words["outliers"].append(f"{name}.{column} outside {declared.bounds[0]} to {declared.bounds[1]} is {action}")
+    return {flag: "; ".join(said) for flag, said in words.items() if said}
+
+
+def _fairness(
+    bench: Bench, plan: Planned, people: People, learned: Learned, run: Run, parts: tuple[Part, ...]
+) -> tuple[FairnessFinding, ...]:
+    """One finding an attribute, by noisy tables; the attributes are read here, for the fairness purpose, and nowhere else."""
+    prepared = plan.prepared
+    if not prepared.spec.fairness or prepared.policy.fairness is None:
+        return ()
+    gate, contract = prepared.policy.fairness, prepared.contract
+    known = groups(bench, plan, people)
+    labels = [contract.tables[a.table].columns[a.column].domain or () for a in prepared.spec.fairness]
+    selecting = isinstance(learned.model, PropensityModel)
+    outcomes = ("selected", "not selected") if selecting else tuple(part.name for part in parts)
+    cohort = people.cohort(run.meter, segment=learned.assigned, groups=known)
+    counted = door.fairness(cohort, tuple(map(len, labels)), len(outcomes), selecting, run.grants["fairness"], bench.noise)
+    findings = []
+    for place, attribute in enumerate(prepared.spec.fairness):
+        confusion = None
+        if selecting:
+            true, false, missed, rest = (tuple(float(v) for v in column) for column in counted.cells[place].T)
+            confusion = Confusion(true, false, missed, rest, counted.sigma)
+        table = GroupTable(
+            attribute=f"{attribute.table}.{attribute.column}",
+            groups=labels[place],
+            outcomes=outcomes,
+            counts=tuple(tuple(float(v) for v in row) for row in counted.tables[place]),
+            sigma=counted.sigma,
+            judged=("selected",) if selecting else (),
+            confusion=confusion,
+            unknown=counted.unknown[place],
+        )
+        findings.append(judging.judge(table, Bounds(gate.min_ratio, gate.max_gap)))
+    return tuple(findings)

@@ -1,0 +1,61 @@
+"""audit log | verify | checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.commands.shared import Json, Where, desk
+from engine.display import table
+from engine.gates import Exit
+
+
+def attach(app: typer.Typer) -> None:
+    """Add the commands of this topic."""
+    audit = typer.Typer(help="The transparency log and what it proves.", no_args_is_help=True)
+    audit.command()(log)
+    audit.command()(verify)
+    audit.command()(checkpoint)
+    app.add_typer(audit, name="audit")
+
+
+def log(
+    last: Annotated[int, typer.Option("--last", help="How many entries, newest last; 0 for all.")] = 20,
+    action: Annotated[str | None, typer.Option("--action", help="Only actions that begin with this.")] = None,
+    where: Where = None,
+    as_json: Json = False,
+) -> None:
+    """Show entries of the log."""
+    with desk(as_json, where) as at:
+        from engine import evidence
+
+        entries = evidence.log(at.workspace(), last, action)
+        rows = [(e["index"], e["at"][:19], e["principal"], e["action"], e["summary"]) for e in entries]
+        at.display.result({"entries": entries}, table(rows, ("entry", "at", "principal", "action", "facts")))
+
+
+def verify(
+    passport: Annotated[Path | None, typer.Argument(help="A passport, instead of the workspace's log.")] = None,
+    last_seen: Annotated[Path | None, typer.Option("--last-seen", help="A checkpoint that you kept; made if it is not there.")] = None,
+    where: Where = None,
+    as_json: Json = False,
+) -> None:
+    """Check every entry against the signed checkpoint outside the database. Exit 6 if anything was changed or cut."""
+    with desk(as_json, where) as at:
+        from engine import evidence
+
+        good, findings = evidence.verify(where, passport, last_seen)
+        at.display.result({"intact": good, "findings": findings}, "\n".join(findings))
+        if not good:
+            raise typer.Exit(Exit.INTEGRITY)
+
+
+def checkpoint(where: Where = None, as_json: Json = False) -> None:
+    """Print the newest signed checkpoint: keep it, and hand it to whoever should be able to check."""
+    with desk(as_json, where) as at:
+        from engine import evidence
+
+        note = evidence.checkpoint(at.workspace())
+        at.display.result({"checkpoint": note}, note.rstrip("\n"))

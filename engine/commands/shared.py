@@ -1,0 +1,104 @@
+"""What all commands share: options, the opened workspace, and faults turned into one error and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from engine.display import Display
+from engine.gates import Exit, Refused
+
+if TYPE_CHECKING:
+    from engine.workspace import Workspace
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Where = Annotated[Path | None, typer.Option("--workspace", "-w", help="The workspace, where it is not the current folder.")]
+
+
+@dataclass
+class Desk:
+    """One command at work."""
+
+    display: Display
+    where: Path | None = None
+
+    def workspace(self) -> Workspace:
+        """The opened workspace."""
+        from engine.workspace import Workspace
+
+        return Workspace.find(self.where).open()
+
+
+@contextmanager
+def desk(as_json: bool, where: Path | None = None) -> Iterator[Desk]:
+    """Runs the body of a command; each fault becomes one line on stderr and its exit code."""
+    at = Desk(Display(as_json), where)
+    try:
+        yield at
+    except typer.Exit:
+        raise
+    except BrokenPipeError:  # whoever read the result has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Refused as refused:
+        at.display.refused(refused.findings, refused.code, _HEADLINES[refused.code])
+        raise typer.Exit(refused.code) from None
+    except Exception as error:
+        code = exit_code(error)
+        at.display.note(f"error: {describe(error, code, where)}")
+        if as_json:
+            at.display.result({"exit": int(code), "error": describe(error, code, where)})
+        raise typer.Exit(code) from None
+
+
+_HEADLINES = {Exit.DENIED: "denied", Exit.BUDGET: "budget exhausted", Exit.FAIRNESS: "stopped at the fairness gate"}
+
+
+def exit_code(error: Exception) -> Exit:
+    """The exit code of a fault, by its type's name in our packages, so that nothing heavy is imported to ask."""
+    names = {cls.__name__ for cls in type(error).__mro__ if cls.__module__.split(".")[0] in _OURS}
+    for code, members in _CODES.items():
+        if names & members:
+            return code
+    return Exit.MACHINE
+
+
+_OURS = {"engine", "governance", "policies", "audit", "federated"}
+_CODES = {
+    Exit.INTEGRITY: {"IntegrityError"},
+    Exit.USAGE: {"WorkspaceError", "DocumentError", "ExpressionError", "ConsentFileError", "ConsentError", "UsageError", "DemoDataError"},
+    Exit.DENIED: {"PrincipalError"},
+    Exit.BUDGET: {"BudgetExceeded"},
+}
+_PLAIN = {"StoreError", "KeyFault", "SourceError", "ExtractionError"}
+
+
+def describe(error: Exception, code: Exit, where: Path | None) -> str:
+    """What may be shown of a fault. Texts of our own errors hold no row; of others only the type is shown."""
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if code is not Exit.MACHINE or names & _PLAIN:
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.strerror or 'input or output failed'}" + (f": `{error.filename}`" if error.filename else "")
+    kept = _keep(where)
+    return f"a fault inside ({type(error).__name__}); nothing was released, what was spent stays spent" + (f"; details in `{kept}`" if kept else "")
+
+
+def _keep(where: Path | None) -> Path | None:
+    """The traceback, readable by the workspace's owner alone: it may hold values of rows."""
+    from engine.workspace import HIDDEN, Workspace
+
+    try:
+        path = Workspace.find(where).root / HIDDEN / "faults.log"
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
+            file.write(traceback.format_exc() + "\n")
+        return path
+    except Exception:
+        return None

@@ -1,0 +1,103 @@
+"""`consentric demo`: make the two workspaces if they are not there, build what is not built, and say what to try next."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from engine import consents, pipeline
+from engine.bench import Bench
+from engine.demo import data
+from engine.display import Display, table
+from engine.workspace import FILE, Workspace
+from governance import builds
+from governance.principals import UNSAFE_VARIABLE
+
+ANALYST, OFFICER = "demo-analyst", "demo-officer"
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One workspace of the demo, and the segment that is built in it."""
+
+    name: str
+    segment: str
+    write: Callable[[Path], None]
+
+
+SCENES = (Scene("cdnow", "shoppers", data.write_cdnow), Scene("grocery", "coupon_fans", data.write_grocery))
+
+
+def run(into: Path, display: Display) -> tuple[dict[str, Any], str]:
+    """Both scenes; returns the data and the text that the command prints."""
+    started = time.monotonic()
+    environment = {**os.environ, UNSAFE_VARIABLE: os.environ.get(UNSAFE_VARIABLE, ANALYST)}
+    rows = []
+    for scene in SCENES:
+        root = into / scene.name
+        workspace = _prepared(root, scene, environment, display)
+        build = _built(workspace, scene, display)
+        facts = build.facts
+        rows.append(
+            {
+                "workspace": str(root),
+                "segment": scene.segment,
+                "model": facts["model"],
+                "status": build.status.value,
+                "epsilon": facts["privacy"]["epsilon"],
+                "admitted": round(facts["snapshot"]["admitted"]),
+                "quality": facts["headline"],
+                "fairness": facts["verdict"] or "not asked",
+                "report": str(root / "reports" / f"{scene.segment}.html"),
+            }
+        )
+    return {"segments": rows, "note": data.NOTE}, _text(rows, into, time.monotonic() - started)
+
+
+def _prepared(root: Path, scene: Scene, environment: dict[str, str], display: Display) -> Workspace:
+    if (root / FILE).is_file():
+        return Workspace.find(root, environment).open()
+    workspace = Workspace.create(root, demo=True, environment=environment, notes=(data.NOTE,), officers=(OFFICER,))
+    documents = files("engine.demo").joinpath(scene.name)
+    for kind in ("contracts", "policies", "segments"):
+        for document in documents.joinpath(kind).iterdir():
+            (root / kind / document.name).write_bytes(document.read_bytes())
+    display.note(f"{scene.name}: writing data and generated consents")
+    scene.write(root / "data")
+    consents.import_file(workspace, root / data.CONSENTS)
+    return workspace
+
+
+def _built(workspace: Workspace, scene: Scene, display: Display) -> builds.Build:
+    """The newest good build, or a new one."""
+    good = {builds.Status.QUARANTINED, builds.Status.RELEASED}
+    with workspace.store.read() as session:
+        found = [build for build in builds.builds(session, scene.segment) if build.status in good]
+    if found:
+        display.note(f"{scene.name}: `{scene.segment}` is built already; nothing was spent")
+        return found[0]
+    with display.progress(f"{scene.name}/{scene.segment}", pipeline.STEPS) as progress:
+        return pipeline.build(Bench.at(workspace, progress), scene.segment)
+
+
+def _text(rows: list[dict[str, Any]], into: Path, seconds: float) -> str:
+    head = ("segment", "model", "status", "ε", "admitted", "quality", "fairness")
+    lines = table([(r["segment"], r["model"], r["status"], r["epsilon"], f"~{r['admitted']:,}", r["quality"], r["fairness"]) for r in rows], head)
+    reports = "\n".join(f"  {row['report']}" for row in rows)
+    cdnow, grocery = into / "cdnow", into / "grocery"
+    return f"""
+{lines}
+
+counts are noisy; {data.NOTE}
+reports to open in a browser:
+{reports}
+
+done in {seconds:.0f} s. Three commands to try next (first: source .venv/bin/activate):
+  {UNSAFE_VARIABLE}={OFFICER} consentric approve coupon_fans -w {grocery}
+  {UNSAFE_VARIABLE}={ANALYST} consentric consent withdraw 00003 -w {cdnow} && {UNSAFE_VARIABLE}={ANALYST} consentric plan shoppers -w {cdnow}
+  consentric audit verify -w {cdnow}"""

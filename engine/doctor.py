@@ -1,0 +1,102 @@
+"""What `consentric doctor` checks, each with a remedy: keys, modes, checkpoint, leftovers, reservations, versions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from audit import log as audit_log
+from audit.merkle import IntegrityError
+from engine.gates import Exit
+from engine.workspace import Workspace
+from governance import budget, builds
+from governance.builds import Status
+
+TESTED = {"duckdb": "2.0", "sqlglot": "30.30", "opendp": "0.16", "scikit-learn": "1.7"}
+"""Versions whose behaviour the engine leans on (FINDINGS of the project); others may work and were not tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at. `code`: the exit code if it is not well."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str | None = None
+    code: Exit = Exit.MACHINE
+
+
+def examine(where: Path | None, repair: bool) -> list[Check]:
+    """Every check; with `repair`, leftovers of crashes are cleared and reservations without a draw given back."""
+    workspace = Workspace.find(where)
+    checks = [*_keys(workspace), _modes(workspace)]
+    try:
+        workspace.open()
+    except IntegrityError as error:
+        return [*checks, Check("log", False, str(error), "run `consentric audit verify`; keep the files as they are", Exit.INTEGRITY)]
+    checks += [_checkpoint(workspace), *_stranded(workspace, repair), _leftovers(workspace, repair)]
+    return [*checks, *_versions()]
+
+
+def _keys(workspace: Workspace) -> list[Check]:
+    faults = workspace.keys.faults()
+    return [Check("keys", False, str(fault), fault.remedy) for fault in faults] or [Check("keys", True, "all readable, by their owner alone")]
+
+
+def _modes(workspace: Workspace) -> Check:
+    mode = workspace.hidden.stat().st_mode & 0o777
+    return Check("folder", mode == 0o700, f"mode {mode:o} of {workspace.hidden.name}", None if mode == 0o700 else f"chmod 700 {workspace.hidden}")
+
+
+def _checkpoint(workspace: Workspace) -> Check:
+    newest = workspace.checkpoint()
+    with workspace.store.read() as session:
+        size = audit_log.size(session.connection())
+    behind = size - (newest.size if newest else 0)
+    return Check("checkpoint", behind == 0, f"{size} entries, {behind} not covered", None if behind == 0 else "run any command once more")
+
+
+def _stranded(workspace: Workspace, repair: bool) -> list[Check]:
+    """Builds that a crash ended: they stay spent if anything was drawn, and can be given back if nothing was."""
+    with workspace.store.read() as session:
+        stranded = builds.builds(session, status=Status.BUILDING)
+        undrawn = {reservation.id for reservation in budget.undrawn(session)}
+    if repair:
+        for build in stranded:
+            with workspace.store.transaction("doctor") as write:
+                builds.fail(write, build.id, "crashed")
+                (budget.release if build.reservation in undrawn else budget.settle)(write, build.reservation)
+        return [Check("builds", True, f"{len(stranded)} unfinished builds closed")]
+    return [
+        Check("builds", False, f"build `{build.id}` of `{build.segment}` did not end", "if it is not running: consentric doctor --repair")
+        for build in stranded
+    ] or [Check("builds", True, "none unfinished")]
+
+
+def _leftovers(workspace: Workspace, repair: bool) -> Check:
+    with workspace.store.read() as session:
+        known = {build.id: build.status for build in builds.builds(session)}
+    keep = {"builds": {Status.QUARANTINED, Status.RELEASED, Status.BUILDING}, "releases": {Status.RELEASED}}
+    found = [
+        path
+        for kind, states in keep.items()
+        for path in (workspace.hidden / kind).glob("*")
+        if known.get(builds.BuildId(path.name)) not in states
+    ]
+    if repair:
+        for path in found:
+            shutil.rmtree(path, ignore_errors=True)
+        found = []
+    return Check("leftovers", not found, f"{len(found)} folders of builds that were cut short", "consentric doctor --repair" if found else None)
+
+
+def _versions() -> list[Check]:
+    checks = []
+    for package, tested in TESTED.items():
+        version = importlib.metadata.version(package)
+        good = version.startswith(tested + ".")
+        checks.append(Check(package, good, version, None if good else f"tried with {tested}: pip install -c constraints.txt consentric"))
+    return checks

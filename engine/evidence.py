@@ -1,0 +1,67 @@
+"""The log on the command line: reading it, verifying it, the newest checkpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from audit import log as audit_log
+from audit import verify as verifier
+from engine.workspace import Workspace, WorkspaceError
+
+DATABASE = "sqlite:///"
+
+
+def log(workspace: Workspace, last: int, action: str | None) -> list[dict[str, Any]]:
+    """The newest `last` entries (0: all), oldest first, of actions that begin with `action`."""
+    with workspace.store.read() as session:
+        connection = session.connection()
+        size = audit_log.size(connection)
+        start = 0 if action or not last else max(0, size - last)
+        found = [{"index": entry.index, **entry.parsed} for entry in audit_log.entries(connection, start, size)]
+    chosen = [entry for entry in found if not action or entry["action"].startswith(action)]
+    for entry in chosen:
+        entry["summary"] = _summary(entry["facts"])
+    return chosen[-last:] if last else chosen
+
+
+def verify(where: Path | None, passport: Path | None, last_seen: Path | None) -> tuple[bool, list[str]]:
+    """What the stand-alone verifier finds in a workspace's log (or a passport); nothing is opened, so nothing is mended."""
+    workspace = Workspace.find(where)
+    key = verifier.parse_key(workspace.keys.verifier_key)
+    if passport is not None:
+        findings, _ = verifier.verify_passport(_read(passport), key, f"passport `{passport}`")
+        report = verifier.Report(tuple(findings))
+        summary = f"passport `{passport}`: " + ("signatures, log proof and ε hold" if not findings else "integrity broken")
+    else:
+        url = workspace.settings.database_url
+        if not url.startswith(DATABASE):
+            raise WorkspaceError(f"`audit verify` reads SQLite databases, got `{url.split(':')[0]}`")
+        report = verifier.verify_log(Path(url.removeprefix(DATABASE)), workspace.hidden / "checkpoint", key, last_seen)
+        summary = f"{report.entries} entries, {report.covered} under a signed checkpoint: " + (
+            "integrity broken" if report.findings else "nothing was changed, nothing is missing"
+        )
+    return not report.findings, [*(f"{finding.place}: {finding.problem}" for finding in report.findings), summary]
+
+
+def checkpoint(workspace: Workspace) -> str:
+    """The newest signed tree head, as a note."""
+    newest = workspace.checkpoint()
+    if newest is None:
+        raise WorkspaceError("this workspace has no checkpoint yet")
+    return newest.note
+
+
+def _summary(facts: dict[str, Any]) -> str:
+    """Short facts on one line."""
+    parts = [f"{key}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}" for key, value in facts.items()]
+    line = " ".join(part if len(part) <= 48 else part[:45] + "…" for part in parts)
+    return line if len(line) <= 110 else line[:109] + "…"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WorkspaceError(f"passport `{path}` cannot be read: {error.strerror}") from error

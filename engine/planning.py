@@ -1,0 +1,260 @@
+"""Before anything is spent on training: documents, decisions, budget, the noisy snapshot, and the forecast.
+
+`prepare` reads documents only. `plan` goes on to look at who is admitted, which costs a snapshot where the interval
+has none yet, and passes the same gates as a build: whoever may plan it may build it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from engine.bench import Bench
+from engine.forecast import Forecast, forecast_clusters, forecast_propensity
+from engine.gates import gate, refusal
+from engine.admitting import admission_now, grants_of
+from engine.workspace import Workspace, WorkspaceError
+from governance import builds, snapshots
+from governance.accounting import mu_squared_of
+from governance.budget import Balance, BudgetExceeded, accounts, balances
+from governance import minimise
+from governance.reads import attribute_reads, requested
+from governance.snapshots import Snapshot
+from policies.contract import Contract
+from policies.deciding import Request, Use, decide, decide_destination, judge
+from policies.decisions import Allow, Deny, Finding
+from policies.policy import Policy
+from policies.segment import Clusters, KRange, Segment
+
+STEPS = 4
+"""Steps that a plan reports."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A segment that may be built, as far as documents tell; no data row was read."""
+
+    spec: Segment
+    contract: Contract
+    policy: Policy
+    uses: tuple[Use, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """What a plan pins."""
+        return {"spec": self.spec.digest(), "contract": self.contract.digest(), "policy": self.policy.digest()}
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan: what may be read, who is in (noisily), what it costs and what to expect."""
+
+    id: builds.PlanId
+    prepared: Prepared
+    snapshot: Snapshot
+    balances: tuple[Balance, ...]
+    forecast: Forecast
+    extraction: minimise.Prepared
+    changes: tuple[str, ...]
+
+
+def prepare(workspace: Workspace, name: str) -> Prepared:
+    """Read and decide. Raises DocumentError, ExpressionError, WorkspaceError, and Refused (recorded) for a denial."""
+    spec = workspace.segment(name)
+    if spec.name != name:
+        raise WorkspaceError(f"segments/{name}.yaml: `name` is `{spec.name}`, expected `{name}`")
+    contract, policy = workspace.contract(spec.dataset), workspace.policy(spec.policy)
+    uses = uses_of(contract, spec)
+    request = Request(spec.purpose, contract, uses, spec.model.type)
+    for decision in (decide(policy, request), decide_destination(policy, spec.output.destination)):
+        if isinstance(decision, Deny):
+            with workspace.store.transaction("plan-denied") as write:
+                write.record(
+                    "plan.denied", segment=name, findings=[f"{f.subject}: {f.rule}" for f in decision.because], policy=policy.digest()
+                )
+            gate(decision)
+    return Prepared(spec, contract, policy, uses, judge(policy, request))
+
+
+def uses_of(contract: Contract, spec: Segment) -> tuple[Use, ...]:
+    """Every column that a build would read: for features, label and rows, and for the fairness audit alone."""
+    wanted = [Use(r.table, r.column, r.readers, "; ".join(r.why) or None) for r in requested(contract, spec)]
+    for attribute in spec.fairness:
+        table_ = contract.tables.get(attribute.table)
+        column = table_.columns.get(attribute.column) if table_ else None
+        if column is None or not column.domain:
+            got = f"{attribute.table}.{attribute.column}"
+            raise WorkspaceError(f"segments/{spec.name}.yaml: fairness: got `{got}`, expected a column of `{spec.dataset}` with a public `domain`")
+    for table, name in sorted(attribute_reads(contract, spec.fairness)):
+        wanted.append(Use(table, name, ("fairness",), "to check that groups fare alike", fairness=True))
+    return tuple(wanted)
+
+
+def plan(bench: Bench, name: str) -> Planned:
+    """Everything short of training. Raises Refused, BudgetExceeded and what `prepare` raises."""
+    workspace = bench.workspace
+    bench.progress("decide")
+    prepared = prepare(workspace, name)
+    spec, contract, policy = prepared.spec, prepared.contract, prepared.policy
+    bench.progress("budget")
+    _afford(workspace, prepared)
+    extraction = extraction_of(workspace, prepared)
+    bench.progress("admission")
+    snapshot = snapshot_now(bench, prepared)
+    bench.progress("forecast")
+    forecast = forecast_at(prepared, snapshot, spec.privacy.epsilon)
+    _floor(prepared, snapshot)
+    _worth_it(prepared, forecast)
+    with workspace.store.transaction("plan") as write:
+        previous = builds.latest_plan(write.session, name)
+        pinned = builds.pin(write, name, spec.digest(), contract.digest(), policy.digest(), snapshot.id)
+        books = balances(write.session, contract, policy, write.now)
+    return Planned(pinned.id, prepared, snapshot, books, forecast, extraction, _changes(previous, pinned))
+
+
+def recalled(bench: Bench, name: str, plan_id: str) -> Planned:
+    """A plan made before, if nothing that it pins has changed since. Raises Refused (exit 3) if something has."""
+    with bench.workspace.store.read() as session:
+        pinned = builds.find_plan(session, builds.PlanId(plan_id))
+    if pinned is None or pinned.segment != name:
+        raise WorkspaceError(f"no plan `{plan_id}` of segment `{name}`; make one with `consentric plan {name}`")
+    made = plan(bench, name)
+    for what, digest in made.prepared.digests.items():
+        if digest != getattr(pinned, what):
+            raise refusal(
+                f"plan {plan_id}",
+                "plans-pin-their-documents",
+                made.prepared.policy.digest(),
+                f"the {what} has changed since the plan was made",
+                f"digest of the {what}: planned {getattr(pinned, what)[:19]}…, now {digest[:19]}…",
+                f"look at the change, then build the new plan: consentric build {name} --plan {made.id}",
+            )
+    return made
+
+
+def extraction_of(workspace: Workspace, prepared: Prepared) -> minimise.Prepared:
+    """What would run, bound against the files' metadata; no row is read. Raises SourceError, MinimisationError."""
+    granted = grants_of(frozenset((use.table, use.column) for use in prepared.uses if not use.fairness))
+    return minimise.prepare(prepared.contract, prepared.spec, granted, workspace.source, workspace.store.clock())
+
+
+def snapshot_now(bench: Bench, prepared: Prepared) -> Snapshot:
+    """The interval's noisy histogram of admission reasons; taken, and paid for, if nobody did yet."""
+    workspace, contract, policy, purpose = bench.workspace, prepared.contract, prepared.policy, prepared.spec.purpose
+    with workspace.store.read() as session:
+        if found := snapshots.current(session, contract, policy, purpose, workspace.store.clock()):
+            return found
+    admission = admission_now(workspace, contract, policy, prepared.spec)
+    return snapshots.take(workspace.store, contract, policy, purpose, admission, bench.noise)
+
+
+def forecast_at(prepared: Prepared, snapshot: Snapshot, epsilon: float) -> Forecast:
+    """What to expect at `epsilon`, by public figures and the noisy count alone."""
+    spec = prepared.spec
+    mu_squared = mu_squared_of(epsilon, spec.privacy.delta)
+    if isinstance(spec.model, Clusters):
+        k = spec.model.k.most if isinstance(spec.model.k, KRange) else spec.model.k
+        return forecast_clusters(snapshot.admitted, snapshot.sigma, len(spec.features), k, mu_squared)
+    return forecast_propensity(snapshot.admitted, len(spec.features), mu_squared)
+
+
+def compare(made: Planned, epsilons: str) -> tuple[tuple[float, Forecast], ...]:
+    """Forecasts at several ε."""
+    try:
+        asked = [float(text) for text in epsilons.split(",")]
+    except ValueError:
+        raise WorkspaceError(f"`--compare`: got `{epsilons}`, expected numbers such as `0.5,1,2`") from None
+    if not all(0 < each <= 100 for each in asked):
+        raise WorkspaceError(f"`--compare`: got `{epsilons}`, expected numbers above 0 and up to 100")
+    return tuple((each, forecast_at(made.prepared, made.snapshot, each)) for each in asked)
+
+
+def explain(workspace: Workspace, dataset: str, policy: str, purpose: str, column: str) -> tuple[bool, tuple[Finding, ...]]:
+    """Whether `purpose` may read `column` (TABLE.COLUMN), and every finding about it."""
+    contract = workspace.contract(dataset)
+    table_, _, name = column.partition(".")
+    request = Request(purpose, contract, (Use(table_, name, ("you",)),), "clusters")
+    match decide(workspace.policy(policy), request):
+        case Allow(because):
+            return True, because
+        case Deny(because):
+            return False, because
+
+
+def check_all(workspace: Workspace) -> list[tuple[str, str]]:
+    """Every document, and `ok` or the first thing that is wrong with it."""
+    readers = {"contracts": workspace.contract, "policies": workspace.policy, "segments": lambda name: _decidable(workspace, name)}
+    rows = []
+    for folder, read in readers.items():
+        for name in workspace.documents(folder):
+            try:
+                state = read(name)
+                rows.append((f"{folder}/{name}.yaml", state if isinstance(state, str) else "ok"))
+            except Exception as error:
+                rows.append((f"{folder}/{name}.yaml", str(error)))
+    return rows
+
+
+def _decidable(workspace: Workspace, name: str) -> str:
+    spec = workspace.segment(name)
+    contract, policy = workspace.contract(spec.dataset), workspace.policy(spec.policy)
+    uses = uses_of(contract, spec)
+    match decide(policy, Request(spec.purpose, contract, uses, spec.model.type)):
+        case Allow():
+            return "ok"
+        case Deny(because):
+            return "denied: " + ", ".join(f"{f.subject} ({f.rule})" for f in because)
+
+
+def _afford(workspace: Workspace, prepared: Prepared) -> None:
+    """Refuse what cannot be paid before a snapshot is. Raises BudgetExceeded; nothing is written."""
+    spec = prepared.spec
+    now = workspace.store.clock()
+    allocation = accounts(prepared.contract, prepared.policy, spec.purpose, now)
+    with workspace.store.read() as session:
+        for balance in balances(session, prepared.contract, prepared.policy, now):
+            if balance.account in (allocation.allocation, allocation.cap) and spec.privacy.epsilon > balance.left:
+                which = "cap" if balance.purpose is None else "allocation"
+                raise BudgetExceeded(spec.privacy.epsilon, balance.left, balance.account, which)
+
+
+def _floor(prepared: Prepared, snapshot: Snapshot) -> None:
+    floor = prepared.policy.cohort_floor
+    if snapshot.admitted_low < floor:
+        raise refusal(
+            prepared.spec.dataset,
+            "cohort-floor",
+            prepared.policy.digest(),
+            "too few subjects may be used for this purpose to hide one among them",
+            f"noisy count less three standard deviations >= {floor}, got {snapshot.admitted_low:.0f}",
+            "ask more people for consent, widen the dataset, or wait for the next snapshot",
+        )
+
+
+def _worth_it(prepared: Prepared, forecast: Forecast) -> None:
+    if forecast.verdict == "noise":
+        raise refusal(
+            prepared.spec.name,
+            "forecast-noise",
+            prepared.policy.digest(),
+            "at this population and privacy the result would be noise",
+            forecast.words,
+            "ask for more ε, fewer features or fewer segments; `consentric plan NAME --compare 0.5,1,2` shows what each would give",
+        )
+
+
+def _changes(previous: builds.Plan | None, made: builds.Plan) -> tuple[str, ...]:
+    if previous is None:
+        return ("this is the first plan of the segment",)
+    changed = [what for what in ("spec", "contract", "policy") if getattr(previous, what) != getattr(made, what)]
+    found = [f"the {what} has changed since the last plan" for what in changed]
+    if previous.snapshot != made.snapshot:
+        found.append("a newer snapshot counts who is admitted")
+    return tuple(found) or ("nothing that a plan pins has changed since the last one",)
+
+
+def pairs(workspace: Workspace) -> tuple[tuple[Contract, Policy], ...]:
+    """Contracts with the policies that a segment puts to them."""
+    named = {(spec.dataset, spec.policy) for spec in map(workspace.segment, workspace.documents("segments"))}
+    return tuple((workspace.contract(dataset), workspace.policy(policy)) for dataset, policy in sorted(named))

@@ -1,0 +1,203 @@
+"""From what a build knows to the officer's report: translation into the frozen values of `audit.report`, and the file.
+
+A report is kept with the build as JSON, so that a later approval or recall writes the same page with a new status.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+
+from audit import report as page
+from audit.passport import ReadSet
+from audit.report import Report
+from engine.bench import Bench
+from engine.files import whole_file
+from engine.planning import Planned
+from engine.stages import People, Run
+from engine.wording import reason_words
+from engine.workspace import Workspace
+from governance import budget, builds
+from governance.accounting import epsilon_of
+from governance.admission import Reason
+from governance.budget import Balance, balances
+from governance.builds import Build, Status
+from policies.deciding import Request, Use, judge
+from policies.decisions import Cause, Finding
+from policies.documents import show_duration
+
+if TYPE_CHECKING:
+    from engine.assessment import Assessment
+
+_STATUS = {
+    Status.QUARANTINED: page.Status.QUARANTINE,
+    Status.RELEASED: page.Status.RELEASED,
+    Status.REJECTED: page.Status.REJECTED,
+    Status.RECALLED: page.Status.RECALLED,
+}
+
+WHAT = {
+    "train": "training",
+    "threshold": "who is selected",
+    "curve": "how well scores rank, on the hold-out",
+    "profiles": "distributions of features by segment",
+    "sizes": "sizes of segments",
+    "flags": "how many the data rules touched",
+    "fairness": "fairness tables",
+}
+"""Shares of a build's budget, in words."""
+
+
+def refresh(workspace: Workspace, build: Build) -> Build:
+    """The page again, with what became of the build; returns the build as it is now."""
+    with workspace.store.read() as session:
+        current = builds.find_build(session, build.id)
+        said = builds.approvals(session, build.id)
+    assert current is not None  # builds are never deleted
+    if "report" not in current.facts:
+        return current
+    report = _adapter().validate_json(json.dumps(current.facts["report"]))
+    approvals = tuple(page.Approval(a.principal, a.verdict.value, a.created, a.comment) for a in said)
+    heading = replace(report.heading, status=_STATUS[current.status])
+    _page(workspace, current, replace(report, heading=heading, approvals=approvals))
+    return current
+
+
+def compose(
+    bench: Bench, plan: Planned, run: Run, people: People, assessment: Assessment, transcript: tuple[budget.Draw, ...], index: int
+) -> Report:
+    """Everything that the page shows of a build that has just ended; `index` is that of its entry in the log."""
+    prepared, workspace = plan.prepared, bench.workspace
+    spec, contract, policy = prepared.spec, prepared.contract, prepared.policy
+    with workspace.store.read() as session:
+        books = balances(session, contract, policy, workspace.store.clock())
+    kind = contract.subject.kind.value
+    return Report(
+        heading=page.Heading(
+            segment=spec.name,
+            description=spec.description,
+            status=page.Status.QUARANTINE,
+            purpose=policy.purposes[spec.purpose].description or spec.purpose,
+            purpose_key=spec.purpose,
+            controller=contract.controller,
+            dataset=contract.name + (f": {contract.description}" if contract.description else ""),
+            subject=(kind, {"person": "people", "household": "households"}[kind]),
+            as_of=spec.as_of,
+            built_by=run.build.builder,
+            built_at=run.build.created,
+            notes=workspace.settings.notes,
+        ),
+        features=_features(plan),
+        decisions=tuple(_decision(finding) for finding in (*prepared.findings, *_not_asked(plan))),
+        admission=_admission(plan),
+        quality=assessment.quality,
+        parts=tuple(page.Part(p.name, p.description, page.Count(p.name, p.size, p.sigma), p.share) for p in assessment.parts),
+        profiles=assessment.profiles,
+        propensity=assessment.propensity,
+        utility=assessment.utility,
+        fairness=page.Fairness(assessment.fairness, assessment.consequence) if assessment.fairness else None,
+        privacy=page.Privacy(
+            epsilon=epsilon_of(run.reservation.mu_squared, run.reservation.draws, run.reservation.delta),
+            delta=run.reservation.delta,
+            assurance="exact: discrete Gaussian noise on integer sums",
+            transcript=tuple(_spending(draw) for draw in transcript),
+            accounts=tuple(_account(balance) for balance in books),
+            recipients=(spec.output.destination,) if spec.output.destination else (),
+        ),
+        minimisation=page.Minimisation(
+            expression=_columns(people.read_sets.expression),
+            binder=_columns(people.read_sets.binder),
+            granted=_columns(people.read_sets.granted),
+            sql=(plan.extraction.sql,),
+            mode="strict: granted columns of admitted rows were materialised apart, then the source was detached"
+            if policy.strict
+            else "locked connection over views of granted columns of admitted rows",
+        ),
+        approvals=(),
+        approvals_required=assessment.required,
+        record=page.Record(
+            build=run.build.id,
+            log_index=index,
+            digests=tuple((what, digest.removeprefix("sha256:")) for what, digest in prepared.digests.items()),
+            verify=(
+                page.Command("consentric audit verify", "checks every entry of the log against the signed checkpoint"),
+                page.Command(f"consentric segments show {spec.name}", "shows this build"),
+            ),
+        ),
+    )
+
+
+def read_sets(plan: Planned, people: People) -> tuple[ReadSet, ...]:
+    """For the passport: the columns that each feature or label was computed from."""
+    readers: dict[str, list[str]] = {}
+    for use in plan.prepared.uses:
+        for reader in use.needed_by:
+            readers.setdefault(reader, []).append(use.name)
+    return tuple(ReadSet(reader, tuple(columns)) for reader, columns in readers.items())
+
+
+def plain(value: Any) -> Any:
+    """A frozen value as JSON values."""
+    return TypeAdapter(Any).dump_python(TypeAdapter(type(value)).dump_python(value, mode="json"), mode="json")
+
+
+@cache
+def _adapter() -> TypeAdapter[Report]:
+    return TypeAdapter(Report)
+
+
+def _page(workspace: Workspace, build: Build, report: Report) -> None:
+    with whole_file(workspace.root / "reports" / f"{build.segment}.html", "report") as partial:
+        partial.write_text(page.render(report), encoding="utf-8")
+
+
+def _features(plan: Planned) -> tuple[page.Feature, ...]:
+    spec = plan.prepared.spec
+    asked = [
+        page.Feature(name, f.agg, f.table, f"the last {show_duration(f.window)}" if f.window else "all time before", f.why)
+        for name, f in spec.features.items()
+    ]
+    if spec.label:
+        asked.append(page.Feature("label", spec.label.agg, spec.label.table, f"the next {show_duration(spec.label.after)}", spec.label.why))
+    return tuple(asked)
+
+
+def _not_asked(plan: Planned) -> tuple[Finding, ...]:
+    """What the policy says of columns that the segment left alone: the officer sees what would have been denied."""
+    prepared = plan.prepared
+    used = {use.name for use in prepared.uses}
+    rest = [Use(t, c, ("nobody",)) for t, table in prepared.contract.tables.items() for c in table.columns if f"{t}.{c}" not in used]
+    found = judge(prepared.policy, Request(prepared.spec.purpose, prepared.contract, tuple(rest), prepared.spec.model.type))
+    return tuple(f for f in found if f.cause is not Cause.PERMIT)
+
+
+def _decision(finding: Finding) -> page.Decision:
+    allowed = finding.cause is Cause.PERMIT
+    return page.Decision(
+        finding.subject, allowed, finding.cause.value, finding.rule, finding.reason, finding.condition, finding.legal, finding.remedy
+    )
+
+
+def _admission(plan: Planned) -> page.Admission:
+    snapshot = plan.snapshot
+    counts = [page.Count(reason_words(reason), value, snapshot.sigma) for reason, value in snapshot.values.items()]
+    return page.Admission(f"snapshot {snapshot.number}", snapshot.taken, counts[Reason.ADMITTED], tuple(counts[1:]))
+
+
+def _spending(draw: budget.Draw) -> page.Spending:
+    share = draw.path.split("/")[1] if "/" in draw.path else draw.path
+    return page.Spending(draw.path, WHAT.get(share, share), float(draw.mu_squared), draw.draws)
+
+
+def _account(balance: Balance) -> page.Account:
+    name = f"purpose {balance.purpose}" if balance.purpose else "cap, over a lifetime"
+    return page.Account(name, balance.period.value, balance.epsilon, balance.spent, balance.left, balance.delta)
+
+
+def _columns(reads: frozenset[tuple[str, str]]) -> tuple[str, ...]:
+    return tuple(sorted(f"{table}.{column}" for table, column in reads))
+

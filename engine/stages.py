@@ -1,0 +1,169 @@
+"""The stages of a build, each with a type of its own, so that only what passed a stage can reach the next.
+
+    Planned ──admit──> Admission ──minimise──> Governed ──features──> People ──learn──> Learned ──assess──> Assessment
+
+`People` never leaves this process and never reaches a trainer: trainers get a `Cohort`, without subjects, without
+fairness attributes, and without a way to count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from engine.admitting import admission_now, grants_of, judged, resources
+from engine.bench import Bench
+from engine.planning import Planned
+from engine.scale import Scale
+from engine.split import holdout_part
+from governance import admission as admissions
+from governance import budget, builds
+from governance.admission import Admission
+from governance.budget import LedgerMeter, Reservation
+from governance.consent import snapshot_events
+from governance.door import Column, Grant, LocalCohort
+from governance.minimise import Governed, governed
+from governance.selection import FLAGS
+from governance.population import attributes
+from governance.reads import ReadSets, attribute_reads
+from policies.segment import Feature
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A build that has begun: its budget is spent whatever becomes of it."""
+
+    build: builds.Build
+    reservation: Reservation
+    meter: LedgerMeter
+    grants: dict[str, Grant]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class People:
+    """Admitted subjects as vectors on the grid, row i the same subject in each. Inside the governed process only."""
+
+    subjects: pa.Array
+    features: NDArray[np.int32]
+    part: NDArray[np.int8]
+    flags: NDArray[np.int8]
+    label: NDArray[np.int8] | None
+    read_sets: ReadSets
+
+    def cohort(self, meter: LedgerMeter, **more: Column) -> LocalCohort:
+        """What a trainer gets; `more` columns are for assessment alone."""
+        columns: dict[str, Column] = {"features": self.features, "part": self.part, **more}
+        if self.label is not None:
+            columns["label"] = self.label
+        return LocalCohort(columns, meter)
+
+
+@contextmanager
+def begin(bench: Bench, plan: Planned, shares: dict[str, float]) -> Iterator[Run]:
+    """Reserve the budget and write the intent; whatever ends the block, the build and the reservation are closed.
+
+    Raises BudgetExceeded, and then the ledger is as it was.
+    """
+    store, prepared = bench.workspace.store, plan.prepared
+    spec = prepared.spec
+    with store.transaction("build-intent") as write:
+        pinned = builds.find_plan(write.session, plan.id)
+        assert pinned is not None  # made or recalled a moment ago, and plans are never deleted
+        to = budget.accounts(prepared.contract, prepared.policy, spec.purpose, write.now)
+        reservation = budget.reserve(write, to, prepared.policy, spec.privacy.epsilon, spec.privacy.delta, f"build of {spec.name}")
+        build = builds.start(write, pinned, spec.purpose, reservation.id)
+    run = Run(build, reservation, LedgerMeter(store, reservation.id), reservation.grant().split(**shares))
+    try:
+        yield run
+    except BaseException as error:
+        _close(bench, run, type(error).__name__)
+        raise
+
+
+def _close(bench: Bench, run: Run, code: str) -> None:
+    """A build that ended badly: given back if nothing was drawn, else settled. `code` is the name of a type, never a message."""
+    with bench.workspace.store.transaction("build-failed") as write:
+        found = builds.find_build(write.session, run.build.id)
+        if found is None or found.status is not builds.Status.BUILDING:
+            return
+        drawn = budget.transcript(write.session, run.reservation.id)
+        (budget.settle if drawn else budget.release)(write, run.reservation.id)
+        builds.fail(write, run.build.id, code)
+
+
+def admit(bench: Bench, plan: Planned) -> Admission:
+    """Everybody who is registered, each with one reason, judged now."""
+    prepared = plan.prepared
+    return admission_now(bench.workspace, prepared.contract, prepared.policy, prepared.spec)
+
+
+@contextmanager
+def minimise(bench: Bench, plan: Planned, admission: Admission) -> Iterator[Governed]:
+    """A locked connection in which only granted columns of admitted rows exist."""
+    workspace, prepared = bench.workspace, plan.prepared
+    intervals = None
+    if plan.extraction.consented:
+        now = workspace.store.clock()
+        with workspace.store.read() as session:
+            events = snapshot_events(session, now)
+        intervals = admissions.intervals(events, prepared.policy, prepared.spec.purpose, prepared.contract.jurisdiction, now)
+    with governed(plan.extraction, admission.admitted(), resources(workspace), prepared.policy.strict, intervals) as inside:
+        yield inside
+
+
+def features(bench: Bench, plan: Planned, inside: Governed) -> People:
+    """One vector of whole numbers a subject, the label, the keyed split, and which rules touched a subject's rows."""
+    spec = plan.prepared.spec
+    scales = {name: scale_of(feature) for name, feature in spec.features.items()}
+    subjects, vectors, labels = [], [], []
+    for batch in inside.batches():
+        subjects.append(batch["subject"])
+        encoded = [scale.encode(batch[name].to_numpy(zero_copy_only=False)) for name, scale in scales.items()]
+        vectors.append(np.stack(encoded, axis=1))
+        if spec.label:
+            labels.append(batch["label"].to_numpy(zero_copy_only=False).astype(np.int8))
+    everybody = pa.chunked_array(subjects, pa.string()).combine_chunks()
+    return People(
+        everybody,
+        np.concatenate(vectors) if vectors else np.zeros((0, len(scales)), np.int32),
+        holdout_part(everybody, bench.workspace.keys.split) if spec.label else np.zeros(len(everybody), np.int8),
+        _aligned(inside.quality(), everybody, FLAGS, np.int8(0)),
+        np.concatenate([*labels, np.zeros(0, np.int8)]) if spec.label else None,
+        plan.extraction.read_sets,
+    )
+
+
+def groups(bench: Bench, plan: Planned, people: People) -> NDArray[np.int8]:
+    """(n_subjects, n_attributes) index of each fairness attribute's group, -1 unknown: read for the fairness purpose, by its own admission."""
+    prepared, workspace = plan.prepared, bench.workspace
+    spec, contract, policy = prepared.spec, prepared.contract, prepared.policy
+    names = [f"{attribute.table}.{attribute.column}" for attribute in spec.fairness]
+    if not names or policy.fairness is None:
+        return np.zeros((len(people.subjects), 0), np.int8)
+    now = workspace.store.clock()
+    table = pa.table({"subject": people.subjects})
+    allowed = judged(workspace, contract, policy, policy.fairness.purpose, table, now).admitted()
+    granted = grants_of(attribute_reads(contract, spec.fairness))
+    found = attributes(contract, spec.fairness, granted, allowed, spec.as_of, workspace.source, now, resources(workspace))
+    return _aligned(found, people.subjects, names, np.int8(-1))
+
+
+def scale_of(feature: Feature) -> Scale:
+    """How a feature meets the grid."""
+    return Scale(float(feature.bounds[0]), float(feature.bounds[1]), feature.scale == "log")
+
+
+def _aligned(table: pa.Table, subjects: pa.Array, columns: tuple[str, ...] | list[str], missing: np.int8) -> NDArray[np.int8]:
+    """Columns of `table` in the order of `subjects`, (n_subjects, n_columns)."""
+    place = pc.index_in(subjects, table["subject"].combine_chunks() if table.num_rows else pa.array([], pa.string()))
+    filled = [
+        pc.fill_null(table[name].combine_chunks().cast(pa.int8()).take(place), pa.scalar(int(missing), pa.int8())).to_numpy(zero_copy_only=False)
+        for name in columns
+    ]
+    return np.stack(filled, axis=1).astype(np.int8) if filled else np.zeros((len(subjects), 0), np.int8)

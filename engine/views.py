@@ -1,0 +1,202 @@
+"""What a terminal shows of plans, builds, budgets and verdicts: for each, the data and the text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from engine import planning
+from engine.display import as_data, table
+from engine.forecast import Forecast
+from engine.planning import Planned
+from engine.release import find
+from engine.wording import reason_words
+from engine.workspace import Workspace
+from governance import builds
+from governance.budget import Balance, balances
+from governance.builds import Build, Status
+from governance.snapshots import Snapshot
+
+View = tuple[dict[str, Any], str]
+
+
+def plan(made: Planned, compared: Sequence[tuple[float, Forecast]]) -> View:
+    """Columns and why, people in and out by reason, ε asked and left, accuracy, changes, SQL."""
+    prepared, snapshot, spec = made.prepared, made.snapshot, made.prepared.spec
+    columns = [{"column": u.name, "for": list(u.needed_by), "why": u.why, "fairness": u.fairness} for u in prepared.uses]
+    data = {
+        "plan": made.id,
+        "segment": spec.name,
+        "purpose": spec.purpose,
+        "columns": columns,
+        "findings": [as_data(f) for f in prepared.findings],
+        "people": _people(snapshot),
+        "privacy": {"asked": spec.privacy.epsilon, "delta": spec.privacy.delta, "accounts": [_balance(b) for b in made.balances]},
+        "forecast": _forecast(made.forecast),
+        "compare": [{"epsilon": e, **_forecast(f)} for e, f in compared],
+        "changes": list(made.changes),
+        "sql": made.extraction.sql,
+    }
+    text = [
+        f"plan {made.id} of `{spec.name}` for {spec.purpose}, as of {spec.as_of}",
+        "",
+        table([(c["column"], ", ".join(c["for"]), "fairness audit alone" if c["fairness"] else c["why"] or "-") for c in columns],
+              ("column granted", "for", "why")),
+        "",
+        _people_text(snapshot),
+        "",
+        f"ε asked: {spec.privacy.epsilon:g} at δ {spec.privacy.delta:g}",
+        _balances_text(made.balances),
+        "",
+        f"expected: {made.forecast.words}",
+    ]
+    if compared:
+        text += ["", table([(f"{e:g}", f.verdict, f.words) for e, f in compared], ("ε", "verdict", "expected"))]
+    text += ["", "since the last plan: " + "; ".join(made.changes), "", "SQL that a build would run:", made.extraction.sql.strip()]
+    text += ["", f"next: consentric build {spec.name} --plan {made.id}"]
+    return data, "\n".join(text)
+
+
+def built(workspace: Workspace, build: Build) -> View:
+    """What became of a build, and what to do next."""
+    data, text = show(workspace, build.id)
+    match build.status:
+        case Status.QUARANTINED:
+            text += f"\n\nin quarantine: {build.facts['required']} other than `{build.builder}` must approve; next: consentric approve {build.segment}"
+        case Status.RELEASED:
+            text += f"\n\nreleased; next: consentric segments members {build.segment}, or export {build.segment} --to FILE"
+        case status:
+            text += f"\n\n{status}"
+    return data, text
+
+
+def show(workspace: Workspace, name: str) -> View:
+    """A build in full."""
+    build = find(workspace, name)
+    facts = build.facts
+    with workspace.store.read() as session:
+        said = [{"principal": a.principal, "verdict": a.verdict.value, "comment": a.comment} for a in builds.approvals(session, build.id)]
+    data: dict[str, Any] = {
+        "build": build.id,
+        "segment": build.segment,
+        "status": build.status.value,
+        "builder": build.builder,
+        "purpose": build.purpose,
+        "created": build.created.isoformat(),
+        "approvals": said,
+        **{key: facts[key] for key in ("parts", "utility", "verdict", "fairness", "privacy", "forecast", "digests") if key in facts},
+        "report": str(workspace.root / "reports" / f"{build.segment}.html"),
+    }
+    head = f"build {build.id} of `{build.segment}`: {build.status}, built by {build.builder} for {build.purpose}"
+    if "parts" not in facts:
+        return data, head
+    parts = [(p["name"], _noisy(p["size"], p["sigma"]), f"{100 * p['share']:.1f} %", "withheld: below the cohort floor" if p["withheld"] else "")
+             for p in facts["parts"]]
+    lines = [head, "", table(parts, ("segment", "size", "share", "")), "", facts["headline"]]
+    if facts["verdict"]:
+        lines.append(f"fairness: {facts['verdict']}")
+    lines.append(f"ε spent: {facts['privacy']['epsilon']:g} at δ {facts['privacy']['delta']:g}")
+    lines += [f"{s['verdict']} by {s['principal']}" + (f": {s['comment']}" if s["comment"] else "") for s in said]
+    lines.append(f"report: {data['report']}")
+    return data, "\n".join(lines)
+
+
+def listing(workspace: Workspace) -> View:
+    """All builds, newest first."""
+    with workspace.store.read() as session:
+        found = builds.builds(session)
+    rows = [{"segment": b.segment, "build": b.id, "status": b.status.value, "builder": b.builder, "created": f"{b.created:%Y-%m-%d %H:%M}"} for b in found]
+    return {"builds": rows}, table([tuple(r.values()) for r in rows], ("segment", "build", "status", "builder", "created"))
+
+
+def diff(workspace: Workspace, older: str, newer: str) -> View:
+    """What two builds have in common and where they differ."""
+    left, right = find(workspace, older), find(workspace, newer)
+    rows: list[tuple[str, str, str]] = []
+    for what in ("spec", "contract", "policy"):
+        a, b = left.facts.get("digests", {}).get(what, "-"), right.facts.get("digests", {}).get(what, "-")
+        rows.append((what, a[:19], "the same" if a == b else b[:19]))
+    rows += [("admitted", _noisy_of(left), _noisy_of(right)), ("quality", left.facts.get("headline", "-"), right.facts.get("headline", "-"))]
+    sizes = [{p["name"]: _noisy(p["size"], p["sigma"]) for p in build.facts.get("parts", ())} for build in (left, right)]
+    rows += [(name, sizes[0].get(name, "-"), sizes[1].get(name, "-")) for name in sorted(sizes[0].keys() | sizes[1].keys())]
+    data = {"older": left.id, "newer": right.id, "rows": [{"what": w, "older": a, "newer": b} for w, a, b in rows]}
+    return data, table(rows, ("", left.id, right.id))
+
+
+def fairness(workspace: Workspace, name: str) -> View:
+    """Verdicts by attribute and group."""
+    build = find(workspace, name)
+    findings = build.facts.get("fairness", [])
+    lines = [f"{build.segment}, build {build.id}: {build.facts.get('verdict') or 'no attribute was declared'}"]
+    for finding in findings:
+        rows = [(g["measure"], g["outcome"], g["group"], _noisy(g["subjects"], g["sigma"]), _range(g["rate"]), _range(g["compared"]), g["verdict"])
+                for g in finding["groups"]]
+        lines += ["", f"{finding['attribute']}: {finding['verdict']}; {finding['reason']}",
+                  table(rows, ("measure", "of", "group", "subjects", "rate", "against the best", "verdict"))]
+    return {"build": build.id, "verdict": build.facts.get("verdict"), "findings": findings}, "\n".join(lines)
+
+
+def budget(workspace: Workspace) -> View:
+    """Every account of every pair of contract and policy that a segment names."""
+    seen: dict[str, Balance] = {}
+    with workspace.store.read() as session:
+        for contract, policy in planning.pairs(workspace):
+            seen |= {b.account: b for b in balances(session, contract, policy, workspace.store.clock())}
+    return {"accounts": [_balance(b) for b in seen.values()]}, _balances_text(tuple(seen.values()))
+
+
+def _people(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "snapshot": snapshot.number,
+        "taken": snapshot.taken.isoformat(),
+        "next": snapshot.next_at.isoformat(),
+        "sigma": snapshot.sigma,
+        "noisy": {reason_words(reason): count for reason, count in snapshot.shown.items()},
+    }
+
+
+def _people_text(snapshot: Snapshot) -> str:
+    rows = [(reason_words(reason), _noisy(count, snapshot.sigma)) for reason, count in snapshot.shown.items()]
+    return (
+        f"{table(rows, ('people', 'noisy count'))}\n"
+        f"snapshot {snapshot.number} of {snapshot.taken:%Y-%m-%d %H:%M}, the next from {snapshot.next_at:%Y-%m-%d %H:%M} UTC; counts stand still\n"
+        "between snapshots, so that no two plans isolate a person. Whoever withdraws is out at once: consent is judged at the\n"
+        "moment of a build, a release, a look at members and an export (reason: withdrawn), and shows here from the next snapshot on"
+    )
+
+
+def _noisy(value: float, sigma: float) -> str:
+    return f"{max(0, round(value)):,} ± {1.96 * sigma:.0f}"
+
+
+def _noisy_of(build: Build) -> str:
+    snapshot = build.facts.get("snapshot")
+    return _noisy(snapshot["admitted"], snapshot["sigma"]) if snapshot else "-"
+
+
+def _range(interval: dict[str, float] | None) -> str:
+    return f"{interval['low']:.2f} to {interval['high']:.2f}" if interval else "-"
+
+
+def _forecast(forecast: Forecast) -> dict[str, Any]:
+    return {"verdict": forecast.verdict, "expected": forecast.expected, "interval": list(forecast.interval), "words": forecast.words}
+
+
+def _balance(balance: Balance) -> dict[str, Any]:
+    return {
+        "account": balance.account,
+        "purpose": balance.purpose,
+        "period": balance.period.value,
+        "epsilon": balance.epsilon,
+        "delta": balance.delta,
+        "spent": balance.spent,
+        "left": balance.left,
+        "lifetime": balance.lifetime,
+    }
+
+
+def _balances_text(accounts: tuple[Balance, ...]) -> str:
+    rows = [(b.purpose or "cap", b.period, f"{b.epsilon:g}", f"{b.spent:.3f}", f"{b.left:.3f}", f"{b.lifetime:.3f}") for b in accounts]
+    return table(rows, ("account", "period", "ε allowed", "spent", "left", "over a lifetime"))
+
+

@@ -1,0 +1,113 @@
+"""What is read: the columns that a segment asks for, with who needs each, and the evidence that no more was read.
+
+Reads are pairs of table and column in the contract's names. Besides features and label, the selection of rows reads:
+the subject key, the event time, the column that marks returns, and the key of the look-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from governance.expressions import LABEL, Compiled, Read, compile_segment
+from policies.contract import Contract
+from policies.segment import Attribute, Segment
+
+ROW_SELECTION = "row selection"
+"""Who needs a column that no expression names."""
+
+Granted = Mapping[str, frozenset[str]]
+"""Columns that were granted, by table."""
+
+
+class MinimisationError(Exception):
+    """More would be read than was granted, or less was granted than rows need; nothing was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnRead:
+    """One column that is asked for: the features (or `row selection`) that need it, and why, where they say so."""
+
+    table: str
+    column: str
+    readers: tuple[str, ...]
+    why: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSets:
+    """Three read sets: of the expressions as parsed, of the query as DuckDB bound it, and what was granted."""
+
+    expression: frozenset[Read]
+    binder: frozenset[Read]
+    granted: frozenset[Read]
+
+    def check(self) -> None:
+        """Raises MinimisationError unless the first two are subsets of the third."""
+        for reads, name in ((self.expression, "expressions"), (self.binder, "query")):
+            if excess := sorted(reads - self.granted):
+                raise MinimisationError(f"the {name} would read {_names(excess)}, expected granted columns only")
+
+
+def requested(contract: Contract, spec: Segment) -> tuple[ColumnRead, ...]:
+    """Every column that a build of `spec` reads, fairness attributes aside. Raises ExpressionError."""
+    compiled = compile_segment(contract, spec)
+    readers: dict[Read, list[str]] = {}
+    for each in compiled:
+        for read in sorted(each.reads):
+            readers.setdefault(read, []).append(each.name)
+    for read in sorted(row_selection(contract, spec, compiled) | population_reads(contract)):
+        readers.setdefault(read, []).append(ROW_SELECTION)
+    whys = {name: feature.why for name, feature in spec.features.items()} | {LABEL: spec.label.why if spec.label else None}
+    return tuple(
+        ColumnRead(table, column, tuple(names), tuple(why for name in names if (why := whys.get(name))))
+        for (table, column), names in sorted(readers.items())
+    )
+
+
+def row_selection(contract: Contract, spec: Segment, compiled: Iterable[Compiled]) -> frozenset[Read]:
+    """Columns that say which rows take part, for the tables that `compiled` read."""
+    reads: set[Read] = set()
+    for each in compiled:
+        table = contract.tables[each.table]
+        reads.add((each.table, contract.key_of(each.table)))
+        reads |= {(each.table, column) for column in (table.event_time, table.returns and table.returns.column) if column}
+        if spec.lookup and any(owner == spec.lookup.table for owner, _ in each.reads):
+            reads |= {(each.table, spec.lookup.on), (spec.lookup.table, spec.lookup.on)}
+    return frozenset(reads)
+
+
+def population_reads(contract: Contract) -> frozenset[Read]:
+    """Columns that say who is registered."""
+    table = contract.subject.registered_in
+    event_time = contract.tables[table].event_time
+    return frozenset({(table, contract.key_of(table))} | ({(table, event_time)} if event_time else set()))
+
+
+def attribute_reads(contract: Contract, wanted: Iterable[Attribute]) -> frozenset[Read]:
+    """Columns that fairness attributes are read from, and those that select their rows. Raises MinimisationError."""
+    reads: set[Read] = set()
+    for attribute in wanted:
+        table = contract.tables.get(attribute.table)
+        if table is None or table.reference or attribute.column not in table.columns:
+            raise MinimisationError(
+                f"got fairness attribute `{attribute.table}.{attribute.column}`, expected a column of a table with a subject key"
+            )
+        reads |= {(attribute.table, attribute.column), (attribute.table, contract.key_of(attribute.table))}
+        reads |= {(attribute.table, column) for column in (table.event_time, table.returns and table.returns.column) if column}
+    return frozenset(reads)
+
+
+def as_reads(granted: Granted) -> frozenset[Read]:
+    """The same as pairs."""
+    return frozenset((table, column) for table, columns in granted.items() for column in columns)
+
+
+def require(needed: Iterable[Read], granted: Granted) -> None:
+    """Raises MinimisationError unless every read of `needed` was granted."""
+    if lacking := sorted(set(needed) - as_reads(granted)):
+        raise MinimisationError(f"expected a grant for {_names(lacking)}, which rows are selected by")
+
+
+def _names(reads: Iterable[Read]) -> str:
+    return ", ".join(f"`{table}.{column}`" for table, column in reads)
