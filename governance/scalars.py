@@ -113,6 +113,12 @@ def _real(read: Read, node: exp.Expr) -> Term:
     return made(type(node)(this=term.tree), DOUBLE, term, finite=False)
 
 
+def _sign(read: Read, node: exp.Expr) -> Term:
+    """-1, 0 or 1."""
+    term = terms.settled(terms.double(read(node.this)))
+    return made(exp.TryCast(this=exp.Sign(this=term.tree), to=exp.DataType.build("DOUBLE")), DOUBLE, term)
+
+
 def _logarithm(read: Read, node: exp.Expr) -> Term:
     """`log(x)` and `log10(x)` to base 10, `log2(x)` to base 2."""
     base = node.this if node.expression else exp.Literal.number(10)
@@ -291,6 +297,7 @@ def _forms() -> Mapping[type[exp.Expr], Form]:
         exp.Boolean: (one, _boolean),
         exp.Paren: (one, _paren),
         exp.Div: (two, _quotient),
+        exp.Sign: (one, _sign),
         exp.Log: (two, _logarithm),
         exp.Pow: (two, _power),
         exp.Round: (frozenset({"this", "decimals"}), _round),
@@ -311,7 +318,7 @@ def _forms() -> Mapping[type[exp.Expr], Form]:
     }
     forms |= {each: (two, _arithmetic) for each in (exp.Add, exp.Sub, exp.Mul)}
     forms |= {each: (one, _signed) for each in (exp.Neg, exp.Abs)}
-    forms |= {each: (one, _real) for each in (exp.Ln, exp.Sqrt, exp.Exp, exp.Floor, exp.Ceil, exp.Sign)}
+    forms |= {each: (one, _real) for each in (exp.Ln, exp.Sqrt, exp.Exp, exp.Floor, exp.Ceil)}
     forms |= {each: (two, _connected) for each in (exp.And, exp.Or)}
     forms |= {each: (two, _comparison) for each in (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.NullSafeEQ, exp.NullSafeNEQ)}
     forms |= {each: (some, _first) for each in (exp.Coalesce, exp.Greatest, exp.Least)}

@@ -103,6 +103,7 @@ VALUES = {
     "log10(sum(quantity) * 20)": 2.0,
     "sqrt(sum(quantity) - 1)": 2.0,
     "abs(min(amount))": 0.5,
+    "sign(min(amount))": -1.0,
     "floor(max(price) * 0.7)": 2.0,
     "bool_or(flag)": 1.0,
     "bool_and(flag)": 0.0,
@@ -120,7 +121,7 @@ def test_value(text: str) -> None:
     assert evaluate(text, *SHOP) == (VALUES[text] if VALUES[text] is None else pytest.approx(VALUES[text], abs=1e-12))
 
 
-BAD = (
+BAD: tuple[dict[str, Any], ...] = (
     {
         "amount": "99999999.99",
         "quantity": 2**63 - 1,

@@ -393,9 +393,9 @@ def test_sources_that_cannot_serve(tmp_path: Path) -> None:
     write(tmp_path, [], columns='"customer id" BIGINT, "at" TIMESTAMP, amount INTEGER[]')
     with pytest.raises(SourceError, match="expected a scalar"):
         ready(tmp_path, shop, spec)
-    for path in (tmp_path / "tx.txt", Path("tx.parquet")):
+    for folder, name in ((tmp_path, "tx.txt"), (Path(), "tx.parquet")):
         with pytest.raises(SourceError):
-            open_sources(shop, ["tx"], lambda _, path=path: path)
+            open_sources(shop, ["tx"], {"tx.parquet": folder / name}.__getitem__)
 
 
 def test_a_failure_while_reading_says_nothing_of_a_row(tmp_path: Path) -> None:
