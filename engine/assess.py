@@ -31,7 +31,7 @@ LOGIT_RANGE = 5.0
 CURVE_BINS = 16
 """Score bins of curves and calibration."""
 
-THRESHOLD_BINS = 64
+THRESHOLD_BINS = 32
 """Score bins for the threshold of a top share."""
 
 OUTSIDE = -1.0
@@ -67,14 +67,13 @@ def curve(cohort: Cohort, grant: Grant, noise: NoiseSource) -> Noisy:
 def quantile_threshold(cohort: Cohort, top: float, grant: Grant, noise: NoiseSource) -> int:
     """The score from which on a subject is among the `top` share, on the grid of scores, by a noisy histogram. Reads `score`."""
     edges = score_edges(THRESHOLD_BINS)
-    counts = np.maximum(_counted(cohort, "assess.scores", {"edges": edges}, (1, THRESHOLD_BINS), grant, noise, Part.ALL).values.ravel(), 0.0)
-    above = np.cumsum(counts[::-1])
+    counts = _counted(cohort, "assess.scores", {"edges": edges}, (1, THRESHOLD_BINS), grant, noise, Part.ALL).values.ravel()
+    above = _rising(np.concatenate([[0.0], np.cumsum(counts[::-1])]))
     wanted = top * above[-1]
-    place = int(np.searchsorted(above, wanted))  # bins from the top that hold the wanted share
-    low, high = _ends(edges, THRESHOLD_BINS - 1 - min(place, THRESHOLD_BINS - 1))
-    inside = counts[THRESHOLD_BINS - 1 - min(place, THRESHOLD_BINS - 1)]
-    missing = wanted - (above[place - 1] if place else 0.0)
-    return round(high - (high - low) * (missing / inside if inside > 0 else 0.0))
+    place = int(np.clip(np.searchsorted(above, wanted), 1, THRESHOLD_BINS))  # bins from the top that hold the wanted share
+    low, high = _ends(edges, THRESHOLD_BINS - place)
+    inside = above[place] - above[place - 1]
+    return round(high - (high - low) * (float((wanted - above[place - 1]) / inside) if inside > 0 else 0.0))
 
 
 def fairness(cohort: Cohort, groups: tuple[int, ...], outcomes: int, confusion: bool, grant: Grant, noise: NoiseSource) -> FairnessCounts:
@@ -136,6 +135,14 @@ def _ends(edges: Array, place: int) -> tuple[float, float]:
     return float(ends[place]), float(ends[place + 1])
 
 
+def _rising(cumulative: Array) -> Array:
+    """Cumulative counts made monotone, halfway between the least curve above and the greatest below. To set negative counts
+    to zero would be simpler, and let the noise of empty bins pass for subjects."""
+    above = np.maximum.accumulate(cumulative)
+    below = np.minimum.accumulate(cumulative[::-1])[::-1]
+    return np.maximum((above + below) / 2, 0.0)
+
+
 def _ones(slots: NDArray[np.float64]) -> Contribution:
     """One in the slot of each block; a slot below zero adds nothing."""
     blocks = slots.reshape(len(slots), -1)
@@ -185,7 +192,7 @@ def _group_slots(batch: Batch, parameters: Mapping[str, Array]) -> NDArray[np.fl
     outcomes = parameters["outcomes"][0]
     outcome = np.where(batch["segment"] >= 0, batch["segment"], outcomes - 1)[:, None]
     known = batch["groups"] >= 0
-    return np.where(known, batch["groups"] * outcomes + outcome, parameters["groups"] * outcomes)
+    return np.asarray(np.where(known, batch["groups"] * outcomes + outcome, parameters["groups"] * outcomes))
 
 
 @register("assess.flags")

@@ -29,6 +29,7 @@ from engine.prototypes import davies_bouldin, distances, silhouette
 from engine.scale import UNIT
 from engine.stages import People, Run, groups, scale_of
 from governance.builds import required_approvals
+from governance.door import Array, Cohort
 from governance.selection import FLAGS
 from governance.snapshots import FLOOR_DEVIATIONS
 from policies.contract import Table
@@ -36,8 +37,6 @@ from policies.policy import Outcome
 from policies.segment import Propensity
 
 Z95 = 1.96
-
-Array = door.Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +83,20 @@ def assess(bench: Bench, plan: Planned, people: People, learned: Learned, run: R
             parts = _cluster_parts(plan, model)
             utility, page = _cluster_utility(plan, model), None
             headline = f"silhouette {utility[0].value:.2f} on {len(model.prototypes)} prototypes"
-            centres = model.centres
+            centres: Array | None = model.centres
         case PropensityModel() as scorer:
             assert learned.score is not None and learned.threshold is not None
             cohort = people.cohort(run.meter, segment=learned.assigned, score=learned.score)
             parts = _selected(bench, plan, learned, run, cohort)
             utility, page = _curves(bench, plan, learned, scorer, run, cohort)
-            headline = f"AUC {utility[0].value:.2f} ({utility[0].interval[0]:.2f} to {utility[0].interval[1]:.2f})" if utility[0].interval else ""
+            headline = (
+                f"AUC {utility[0].value:.2f} ({utility[0].interval[0]:.2f} to {utility[0].interval[1]:.2f})" if utility[0].interval else ""
+            )
             centres = None
     shapes = door.profiles(people.cohort(run.meter, segment=learned.assigned), len(parts), run.grants["profiles"], bench.noise)
-    found = Assessment(parts, _profiles(plan, shapes, centres), page, utility, _fairness(bench, plan, people, learned, run, parts), quality, headline)
+    found = Assessment(
+        parts, _profiles(plan, shapes, centres), page, utility, _fairness(bench, plan, people, learned, run, parts), quality, headline
+    )
     return replace(found, **_outcome(plan.prepared, found))
 
 
@@ -160,14 +163,20 @@ def _unit(table: Table, expression: str) -> str | None:
 def _cluster_utility(plan: Planned, model: ClusterModel) -> tuple[Figure, ...]:
     labels = distances(model.prototypes, model.centres).argmin(axis=1)
     return (
-        Figure("silhouette", "how much nearer to the own than to the next segment, -1 to 1, on released prototypes",
-               silhouette(model.prototypes, model.weights, labels)),
-        Figure("Davies-Bouldin", "spread of segments against their distances, less is better, on released prototypes",
-               davies_bouldin(model.prototypes, model.weights, labels)),
+        Figure(
+            "silhouette",
+            "how much nearer to the own than to the next segment, -1 to 1, on released prototypes",
+            silhouette(model.prototypes, model.weights, labels),
+        ),
+        Figure(
+            "Davies-Bouldin",
+            "spread of segments against their distances, less is better, on released prototypes",
+            davies_bouldin(model.prototypes, model.weights, labels),
+        ),
     )
 
 
-def _selected(bench: Bench, plan: Planned, learned: Learned, run: Run, cohort: door.Cohort) -> tuple[Part, ...]:
+def _selected(bench: Bench, plan: Planned, learned: Learned, run: Run, cohort: Cohort) -> tuple[Part, ...]:
     model = plan.prepared.spec.model
     assert isinstance(model, Propensity)
     size = door.sizes(cohort, 1, run.grants["sizes"], bench.noise)
@@ -177,7 +186,7 @@ def _selected(bench: Bench, plan: Planned, learned: Learned, run: Run, cohort: d
 
 
 def _curves(
-    bench: Bench, plan: Planned, learned: Learned, scorer: PropensityModel, run: Run, cohort: door.Cohort
+    bench: Bench, plan: Planned, learned: Learned, scorer: PropensityModel, run: Run, cohort: Cohort
 ) -> tuple[tuple[Figure, ...], PropensityPage]:
     """AUC with its interval, calibration, and what the page shows of them."""
     table = door.curve(cohort, run.grants["curve"], bench.noise)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,15 +32,14 @@ class Display:
         print(f"{headline} (exit {code})\n" + "\n".join(finding_lines(findings)), file=sys.stderr)
 
     @contextmanager
-    def progress(self, title: str, steps: int) -> Iterator[Progress]:
-        """A bar on a terminal, a line a step elsewhere; counts steps, never rows."""
+    def progress(self, title: str, steps: int) -> Iterator[Callable[[str], None]]:
+        """Gives what is told the name of each step: a bar on a terminal, a line a step elsewhere. Counts steps, never rows."""
         if sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-            from rich.progress import Progress as Bar
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
             columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
-            with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+            with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
                 task = bar.add_task(title, total=steps)
 
                 def move(step: str) -> None:
@@ -49,12 +48,6 @@ class Display:
                 yield move
         else:
             yield lambda step: self.note(f"{title}: {step}")
-
-
-class Progress:
-    """Told the name of each step as it begins."""
-
-    def __call__(self, step: str) -> None: ...
 
 
 def as_data(finding: Finding) -> dict[str, Any]:
@@ -84,7 +77,9 @@ def finding_lines(findings: Iterable[Finding]) -> Iterator[str]:
 def table(rows: Sequence[Sequence[object]], head: Sequence[str]) -> str:
     """Plain aligned columns; numbers to the right."""
     cells = [[str(c) for c in row] for row in rows]
-    numeric = [bool(cells) and all(c[:1].isdigit() or c[:1] in "-±" or not c for c in column) for column in zip(*cells, strict=True)] or [False] * len(head)
+    numeric = [bool(cells) and all(c[:1].isdigit() or c[:1] in "-±" or not c for c in column) for column in zip(*cells, strict=True)] or [
+        False
+    ] * len(head)
     widths = [max(len(h), *(len(r[i]) for r in cells)) if cells else len(h) for i, h in enumerate(head)]
 
     def line(row: Sequence[str]) -> str:

@@ -43,12 +43,16 @@ def examine(where: Path | None, repair: bool) -> list[Check]:
 
 def _keys(workspace: Workspace) -> list[Check]:
     faults = workspace.keys.faults()
-    return [Check("keys", False, str(fault), fault.remedy) for fault in faults] or [Check("keys", True, "all readable, by their owner alone")]
+    return [Check("keys", False, str(fault), fault.remedy) for fault in faults] or [
+        Check("keys", True, "all readable, by their owner alone")
+    ]
 
 
 def _modes(workspace: Workspace) -> Check:
     mode = workspace.hidden.stat().st_mode & 0o777
-    return Check("folder", mode == 0o700, f"mode {mode:o} of {workspace.hidden.name}", None if mode == 0o700 else f"chmod 700 {workspace.hidden}")
+    return Check(
+        "folder", mode == 0o700, f"mode {mode:o} of {workspace.hidden.name}", None if mode == 0o700 else f"chmod 700 {workspace.hidden}"
+    )
 
 
 def _checkpoint(workspace: Workspace) -> Check:
@@ -90,7 +94,9 @@ def _leftovers(workspace: Workspace, repair: bool) -> Check:
         for path in found:
             shutil.rmtree(path, ignore_errors=True)
         found = []
-    return Check("leftovers", not found, f"{len(found)} folders of builds that were cut short", "consentric doctor --repair" if found else None)
+    return Check(
+        "leftovers", not found, f"{len(found)} folders of builds that were cut short", "consentric doctor --repair" if found else None
+    )
 
 
 def _versions() -> list[Check]:

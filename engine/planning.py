@@ -6,18 +6,17 @@ has none yet, and passes the same gates as a build: whoever may plan it may buil
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from engine.admitting import admission_now, grants_of
 from engine.bench import Bench
 from engine.forecast import Forecast, forecast_clusters, forecast_propensity
 from engine.gates import gate, refusal
-from engine.admitting import admission_now, grants_of
 from engine.workspace import Workspace, WorkspaceError
-from governance import builds, snapshots
+from governance import builds, minimise, snapshots
 from governance.accounting import mu_squared_of
 from governance.budget import Balance, BudgetExceeded, accounts, balances
-from governance import minimise
 from governance.reads import attribute_reads, requested
 from governance.snapshots import Snapshot
 from policies.contract import Contract
@@ -85,7 +84,9 @@ def uses_of(contract: Contract, spec: Segment) -> tuple[Use, ...]:
         column = table_.columns.get(attribute.column) if table_ else None
         if column is None or not column.domain:
             got = f"{attribute.table}.{attribute.column}"
-            raise WorkspaceError(f"segments/{spec.name}.yaml: fairness: got `{got}`, expected a column of `{spec.dataset}` with a public `domain`")
+            raise WorkspaceError(
+                f"segments/{spec.name}.yaml: fairness: got `{got}`, expected a column of `{spec.dataset}` with a public `domain`"
+            )
     for table, name in sorted(attribute_reads(contract, spec.fairness)):
         wanted.append(Use(table, name, ("fairness",), "to check that groups fare alike", fairness=True))
     return tuple(wanted)
@@ -143,10 +144,10 @@ def snapshot_now(bench: Bench, prepared: Prepared) -> Snapshot:
     """The interval's noisy histogram of admission reasons; taken, and paid for, if nobody did yet."""
     workspace, contract, policy, purpose = bench.workspace, prepared.contract, prepared.policy, prepared.spec.purpose
     with workspace.store.read() as session:
-        if found := snapshots.current(session, contract, policy, purpose, workspace.store.clock()):
+        if found := snapshots.current(session, contract, policy, purpose, prepared.spec.as_of, workspace.store.clock()):
             return found
     admission = admission_now(workspace, contract, policy, prepared.spec)
-    return snapshots.take(workspace.store, contract, policy, purpose, admission, bench.noise)
+    return snapshots.take(workspace.store, contract, policy, purpose, prepared.spec.as_of, admission, bench.noise)
 
 
 def forecast_at(prepared: Prepared, snapshot: Snapshot, epsilon: float) -> Forecast:
@@ -184,14 +185,18 @@ def explain(workspace: Workspace, dataset: str, policy: str, purpose: str, colum
 
 def check_all(workspace: Workspace) -> list[tuple[str, str]]:
     """Every document, and `ok` or the first thing that is wrong with it."""
-    readers = {"contracts": workspace.contract, "policies": workspace.policy, "segments": lambda name: _decidable(workspace, name)}
+    readers: dict[str, Callable[[str], object]] = {
+        "contracts": workspace.contract,
+        "policies": workspace.policy,
+        "segments": lambda name: _decidable(workspace, name),
+    }
     rows = []
     for folder, read in readers.items():
         for name in workspace.documents(folder):
             try:
                 state = read(name)
                 rows.append((f"{folder}/{name}.yaml", state if isinstance(state, str) else "ok"))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 (a list of what is wrong: each document's fault is its state)
                 rows.append((f"{folder}/{name}.yaml", str(error)))
     return rows
 

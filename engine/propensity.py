@@ -10,7 +10,7 @@ out of the spread of scores (after James and Stein, 1961), so that probabilities
 Neighbours: add or remove one subject. Sensitivity: the `bound` of each query, public or computed from earlier releases;
 the door enforces it by clipping. Training subjects alone take part. Every registered step gives whole numbers below 2^53 from
 whole numbers, the logistic function comes from a table, so sums before noise have the same bits whatever batch, thread or
-engine. Not here: evaluation and thresholds (`engine.curves`), forecasts.
+engine. Not here: thresholds and evaluation (`engine.assess`), forecasts (`engine.forecast`).
 """
 
 from __future__ import annotations
@@ -152,9 +152,9 @@ def fit(cohort: Cohort, grant: Grant, noise: NoiseSource, progress: Callable[[st
     )
 
 
-def score(model: PropensityModel, features: NDArray[np.generic]) -> NDArray[np.int32]:
+def score(model: PropensityModel, features: NDArray[np.generic]) -> NDArray[np.int64]:
     """Probability of each subject, (n_subjects,), on the grid 0..ONE. `features` (n_subjects, d) on the grid."""
-    scores = np.empty(len(features), dtype=np.int32)
+    scores = np.empty(len(features), dtype=np.int64)
     for start in range(0, len(features), ROWS):
         rows = np.asarray(features[start : start + ROWS], dtype=np.float64)
         scores[start : start + ROWS] = _probability(rows, model.weights, model.table)
@@ -165,7 +165,7 @@ def _spread(door: _Door) -> _Spread:
     """Sums of 1, label, x and x² in one round. The public bound of each feature is all that bounds them."""
     d = door.cohort.width
     sums = door.ask("moments", "propensity.moments", {}, 2 * d + 2, _moments_bound(d))
-    subjects = max(sums[0] / UNIT, 1.0)
+    subjects = max(float(sums[0]) / UNIT, 1.0)
     mean = np.clip(np.rint(sums[2 : d + 2] / subjects), -UNIT, UNIT)
     variance = np.clip(sums[d + 2 :] * UNIT / subjects - mean**2, (UNIT / 100) ** 2, UNIT**2)
     return _Spread(subjects, float(np.clip((sums[1] / UNIT / subjects + 1) / 2, 0.01, 0.99)), mean, variance)

@@ -126,9 +126,7 @@ def _passport(
             delta=reservation.delta,
             epsilon=epsilon_of(reservation.mu_squared, reservation.draws, reservation.delta),
             assurance=ASSURANCE,
-            transcript=tuple(
-                passports.Charge(d.path, d.step, d.part, str(d.mu_squared), d.bound, d.sigma, d.draws) for d in transcript
-            ),
+            transcript=tuple(passports.Charge(d.path, d.step, d.part, str(d.mu_squared), d.bound, d.sigma, d.draws) for d in transcript),
         ),
         utility={figure.name: figure.value for figure in assessment.utility},
         fairness=tuple(

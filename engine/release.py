@@ -11,7 +11,6 @@ import csv
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -185,7 +184,7 @@ def _yes(session: Session, build: Build) -> int:
 
 
 def _passport(workspace: Workspace, build: Build) -> passports.Passport:
-    draft: Any = passports.parse(build.facts["passport"].encode())
+    draft = passports.parse(build.facts["passport"].encode())
     with workspace.store.read() as session:
         signed = tuple(SignedApproval(a.principal, a.verdict, stamp(a.created)) for a in builds.approvals(session, build.id))
     return replace(draft, approvals=signed)

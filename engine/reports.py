@@ -200,4 +200,3 @@ def _account(balance: Balance) -> page.Account:
 
 def _columns(reads: frozenset[tuple[str, str]]) -> tuple[str, ...]:
     return tuple(sorted(f"{table}.{column}" for table, column in reads))
-

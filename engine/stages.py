@@ -29,9 +29,9 @@ from governance.budget import LedgerMeter, Reservation
 from governance.consent import snapshot_events
 from governance.door import Column, Grant, LocalCohort
 from governance.minimise import Governed, governed
-from governance.selection import FLAGS
 from governance.population import attributes
 from governance.reads import ReadSets, attribute_reads
+from governance.selection import FLAGS
 from policies.segment import Feature
 
 
@@ -140,7 +140,7 @@ def features(bench: Bench, plan: Planned, inside: Governed) -> People:
 
 
 def groups(bench: Bench, plan: Planned, people: People) -> NDArray[np.int8]:
-    """(n_subjects, n_attributes) index of each fairness attribute's group, -1 unknown: read for the fairness purpose, by its own admission."""
+    """(n_subjects, n_attributes) index of each attribute's group, -1 unknown: read for the fairness purpose, by its own admission."""
     prepared, workspace = plan.prepared, bench.workspace
     spec, contract, policy = prepared.spec, prepared.contract, prepared.policy
     names = [f"{attribute.table}.{attribute.column}" for attribute in spec.fairness]
@@ -163,7 +163,9 @@ def _aligned(table: pa.Table, subjects: pa.Array, columns: tuple[str, ...] | lis
     """Columns of `table` in the order of `subjects`, (n_subjects, n_columns)."""
     place = pc.index_in(subjects, table["subject"].combine_chunks() if table.num_rows else pa.array([], pa.string()))
     filled = [
-        pc.fill_null(table[name].combine_chunks().cast(pa.int8()).take(place), pa.scalar(int(missing), pa.int8())).to_numpy(zero_copy_only=False)
+        pc.fill_null(table[name].combine_chunks().cast(pa.int8()).take(place), pa.scalar(int(missing), pa.int8())).to_numpy(
+            zero_copy_only=False
+        )
         for name in columns
     ]
     return np.stack(filled, axis=1).astype(np.int8) if filled else np.zeros((len(subjects), 0), np.int8)

@@ -23,7 +23,9 @@ View = tuple[dict[str, Any], str]
 def plan(made: Planned, compared: Sequence[tuple[float, Forecast]]) -> View:
     """Columns and why, people in and out by reason, ε asked and left, accuracy, changes, SQL."""
     prepared, snapshot, spec = made.prepared, made.snapshot, made.prepared.spec
-    columns = [{"column": u.name, "for": list(u.needed_by), "why": u.why, "fairness": u.fairness} for u in prepared.uses]
+    columns: list[dict[str, Any]] = [
+        {"column": u.name, "for": list(u.needed_by), "why": u.why, "fairness": u.fairness} for u in prepared.uses
+    ]
     data = {
         "plan": made.id,
         "segment": spec.name,
@@ -40,8 +42,10 @@ def plan(made: Planned, compared: Sequence[tuple[float, Forecast]]) -> View:
     text = [
         f"plan {made.id} of `{spec.name}` for {spec.purpose}, as of {spec.as_of}",
         "",
-        table([(c["column"], ", ".join(c["for"]), "fairness audit alone" if c["fairness"] else c["why"] or "-") for c in columns],
-              ("column granted", "for", "why")),
+        table(
+            [(c["column"], ", ".join(c["for"]), "fairness audit alone" if c["fairness"] else c["why"] or "-") for c in columns],
+            ("column granted", "for", "why"),
+        ),
         "",
         _people_text(snapshot),
         "",
@@ -90,8 +94,10 @@ def show(workspace: Workspace, name: str) -> View:
     head = f"build {build.id} of `{build.segment}`: {build.status}, built by {build.builder} for {build.purpose}"
     if "parts" not in facts:
         return data, head
-    parts = [(p["name"], _noisy(p["size"], p["sigma"]), f"{100 * p['share']:.1f} %", "withheld: below the cohort floor" if p["withheld"] else "")
-             for p in facts["parts"]]
+    parts = [
+        (p["name"], _noisy(p["size"], p["sigma"]), f"{100 * p['share']:.1f} %", "withheld: below the cohort floor" if p["withheld"] else "")
+        for p in facts["parts"]
+    ]
     lines = [head, "", table(parts, ("segment", "size", "share", "")), "", facts["headline"]]
     if facts["verdict"]:
         lines.append(f"fairness: {facts['verdict']}")
@@ -105,7 +111,10 @@ def listing(workspace: Workspace) -> View:
     """All builds, newest first."""
     with workspace.store.read() as session:
         found = builds.builds(session)
-    rows = [{"segment": b.segment, "build": b.id, "status": b.status.value, "builder": b.builder, "created": f"{b.created:%Y-%m-%d %H:%M}"} for b in found]
+    rows = [
+        {"segment": b.segment, "build": b.id, "status": b.status.value, "builder": b.builder, "created": f"{b.created:%Y-%m-%d %H:%M}"}
+        for b in found
+    ]
     return {"builds": rows}, table([tuple(r.values()) for r in rows], ("segment", "build", "status", "builder", "created"))
 
 
@@ -116,7 +125,10 @@ def diff(workspace: Workspace, older: str, newer: str) -> View:
     for what in ("spec", "contract", "policy"):
         a, b = left.facts.get("digests", {}).get(what, "-"), right.facts.get("digests", {}).get(what, "-")
         rows.append((what, a[:19], "the same" if a == b else b[:19]))
-    rows += [("admitted", _noisy_of(left), _noisy_of(right)), ("quality", left.facts.get("headline", "-"), right.facts.get("headline", "-"))]
+    rows += [
+        ("admitted", _noisy_of(left), _noisy_of(right)),
+        ("quality", left.facts.get("headline", "-"), right.facts.get("headline", "-")),
+    ]
     sizes = [{p["name"]: _noisy(p["size"], p["sigma"]) for p in build.facts.get("parts", ())} for build in (left, right)]
     rows += [(name, sizes[0].get(name, "-"), sizes[1].get(name, "-")) for name in sorted(sizes[0].keys() | sizes[1].keys())]
     data = {"older": left.id, "newer": right.id, "rows": [{"what": w, "older": a, "newer": b} for w, a, b in rows]}
@@ -129,10 +141,23 @@ def fairness(workspace: Workspace, name: str) -> View:
     findings = build.facts.get("fairness", [])
     lines = [f"{build.segment}, build {build.id}: {build.facts.get('verdict') or 'no attribute was declared'}"]
     for finding in findings:
-        rows = [(g["measure"], g["outcome"], g["group"], _noisy(g["subjects"], g["sigma"]), _range(g["rate"]), _range(g["compared"]), g["verdict"])
-                for g in finding["groups"]]
-        lines += ["", f"{finding['attribute']}: {finding['verdict']}; {finding['reason']}",
-                  table(rows, ("measure", "of", "group", "subjects", "rate", "against the best", "verdict"))]
+        rows = [
+            (
+                g["measure"],
+                g["outcome"],
+                g["group"],
+                _noisy(g["subjects"], g["sigma"]),
+                _range(g["rate"]),
+                _range(g["compared"]),
+                g["verdict"],
+            )
+            for g in finding["groups"]
+        ]
+        lines += [
+            "",
+            f"{finding['attribute']}: {finding['verdict']}; {finding['reason']}",
+            table(rows, ("measure", "of", "group", "subjects", "rate", "against the best", "verdict")),
+        ]
     return {"build": build.id, "verdict": build.facts.get("verdict"), "findings": findings}, "\n".join(lines)
 
 
@@ -198,5 +223,3 @@ def _balance(balance: Balance) -> dict[str, Any]:
 def _balances_text(accounts: tuple[Balance, ...]) -> str:
     rows = [(b.purpose or "cap", b.period, f"{b.epsilon:g}", f"{b.spent:.3f}", f"{b.left:.3f}", f"{b.lifetime:.3f}") for b in accounts]
     return table(rows, ("account", "period", "ε allowed", "spent", "left", "over a lifetime"))
-
-

@@ -110,7 +110,9 @@ class Workspace:
         hidden.mkdir(mode=0o700, exist_ok=True)
         hidden.chmod(0o700)
         name = "".join(c if c.isalnum() or c in "-_" else "-" for c in root.name) or "workspace"
-        text = _SETTINGS.format(name=name, demo=str(demo).lower(), notes=json.dumps([*notes]), officers=json.dumps(list(officers) or [owner.name]))
+        text = _SETTINGS.format(
+            name=name, demo=str(demo).lower(), notes=json.dumps([*notes]), officers=json.dumps(list(officers) or [owner.name])
+        )
         partial = root / f".{FILE}.partial"
         partial.write_text(text)
         workspace = cls(root, _parse(root, tomllib.loads(text), environment), environment)

@@ -1,8 +1,9 @@
 """Admission snapshots: the one noisy histogram of admission reasons that anybody outside the door sees of a population.
 
 Under add/remove neighbours n is private, and exact counts around one withdrawal would isolate a person. So a snapshot
-is numbered by the policy's public interval and never taken per event: number = floor(now / interval), for each dataset,
-purpose and policy. Whoever needs the number first pays for it, everybody after reads it. L2 sensitivity 1, one query.
+is numbered by the policy's public interval and never taken per event: number = floor(now / interval), for each population
+(a contract as of a day), purpose and policy. Whoever needs the number first pays for it, everybody after reads it. L2
+sensitivity 1, one query.
 
 Taking one: (1) under the writer's lock, reserve budget and put down a pending row, which decides the winner before any
 noise exists; (2) draw, through the door; (3) fill the row in, if it still names our reservation. Whoever finds another's
@@ -45,22 +46,27 @@ _MICROSECOND = dt.timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Which snapshot: the `number`-th interval since 1970 of a dataset, purpose and policy."""
+    """Which snapshot: the `number`-th interval since 1970 of a dataset as of a day (which is a population), purpose and policy.
+
+    Contract and day say who is registered, so that another population is another snapshot, paid for by itself.
+    """
 
     dataset: str
+    contract: Digest
+    as_of: dt.date
     purpose: str
     policy: Digest
     number: int
     interval: dt.timedelta
 
     def __str__(self) -> str:
-        return f"{self.dataset}/{self.purpose}/{self.policy}/{self.number}"
+        return f"{self.dataset}/{self.contract}/{self.as_of}/{self.purpose}/{self.policy}/{self.number}"
 
 
-def key_at(contract: Contract, policy: Policy, purpose: str, now: dt.datetime) -> Key:
+def key_at(contract: Contract, policy: Policy, purpose: str, as_of: dt.date, now: dt.datetime) -> Key:
     """The snapshot that `now` falls into."""
     interval = policy.budgets.snapshot.interval
-    return Key(contract.name, purpose, policy.digest(), micros(now) // (interval // _MICROSECOND), interval)
+    return Key(contract.name, contract.digest(), as_of, purpose, policy.digest(), micros(now) // (interval // _MICROSECOND), interval)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +107,9 @@ class Snapshot:
         return self.sigma * math.sqrt(len(self.values))
 
 
-def current(session: Session, contract: Contract, policy: Policy, purpose: str, now: dt.datetime) -> Snapshot | None:
+def current(session: Session, contract: Contract, policy: Policy, purpose: str, as_of: dt.date, now: dt.datetime) -> Snapshot | None:
     """The snapshot of `now`, if it was taken."""
-    key = key_at(contract, policy, purpose, now)
+    key = key_at(contract, policy, purpose, as_of, now)
     row = session.get(SnapshotRow, str(key))
     return _snapshot(row, key) if row and row.histogram != _PENDING else None
 
@@ -113,6 +119,7 @@ def take(
     contract: Contract,
     policy: Policy,
     purpose: str,
+    as_of: dt.date,
     admission: Admission,
     noise: NoiseSource,
     patience: float = PATIENCE,
@@ -122,7 +129,7 @@ def take(
 
     Raises BudgetExceeded if it cannot be paid, and then nothing changed.
     """
-    key = key_at(contract, policy, purpose, store.clock())
+    key = key_at(contract, policy, purpose, as_of, store.clock())
     waited = 0.0
     while True:
         with store.transaction("snapshot-claim") as transaction:

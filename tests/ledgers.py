@@ -12,6 +12,7 @@ from policies.contract import Contract
 from policies.policy import Policy
 
 START = dt.datetime(2026, 5, 20, 12, tzinfo=dt.UTC)
+AS_OF = dt.date(2026, 5, 1)
 ADS = "marketing.advertising"
 CARE = "essential.service"
 

@@ -81,8 +81,10 @@ def show(subject: Subject, where: Where = None, as_json: Json = False) -> None:
         from engine import consents
 
         seen = consents.show(at.workspace(), subject)
-        text = table([(e["event_time"], e["purpose"], e["status"], e["valid_until"] or "-", e["notice_version"] or "-") for e in seen["events"]],
-                     ("event time", "purpose", "status", "valid until", "notice"))
+        text = table(
+            [(e["event_time"], e["purpose"], e["status"], e["valid_until"] or "-", e["notice_version"] or "-") for e in seen["events"]],
+            ("event time", "purpose", "status", "valid until", "notice"),
+        )
         verdicts = table([(v["policy"], v["purpose"], v["reason"]) for v in seen["now"]], ("policy", "purpose", "now"))
         at.display.result(seen, f"{text}\n\n{verdicts}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -16,11 +17,13 @@ Comment = Annotated[str, typer.Option("--comment", "-m", help="Goes into the rec
 
 def attach(app: typer.Typer) -> None:
     """Add the commands of this topic."""
-    for command in (plan, build, approve, reject, budget, fairness):
+    own: tuple[Callable[..., None], ...] = (plan, build, approve, reject, budget, fairness)
+    for command in own:
         app.command()(command)
     segments = typer.Typer(help="Segments that were built.", no_args_is_help=True)
     segments.command("list")(list_segments)
-    for command in (show, diff, members, export, recall):
+    several: tuple[Callable[..., None], ...] = (show, diff, members, export, recall)
+    for command in several:
         segments.command()(command)
     app.add_typer(segments, name="segments")
 
@@ -45,7 +48,9 @@ def plan(
 
 def build(
     name: Name,
-    plan_id: Annotated[str | None, typer.Option("--plan", help="Build this plan; refused if contract, policy or spec changed since.")] = None,
+    plan_id: Annotated[
+        str | None, typer.Option("--plan", help="Build this plan; refused if contract, policy or spec changed since.")
+    ] = None,
     where: Where = None,
     as_json: Json = False,
 ) -> None:
@@ -60,7 +65,12 @@ def build(
         at.display.result(*views.built(bench.workspace, built))
 
 
-def approve(name: Annotated[str, typer.Argument(help="The segment or the build.")], comment: Comment = "", where: Where = None, as_json: Json = False) -> None:
+def approve(
+    name: Annotated[str, typer.Argument(help="The segment or the build.")],
+    comment: Comment = "",
+    where: Where = None,
+    as_json: Json = False,
+) -> None:
     """Approve the newest build in quarantine; with the last approval it is released. Whoever built it cannot."""
     with desk(as_json, where) as at:
         from engine import release, views
@@ -69,7 +79,12 @@ def approve(name: Annotated[str, typer.Argument(help="The segment or the build."
         at.display.result(*views.built(workspace, release.approve(workspace, name, comment)))
 
 
-def reject(name: Annotated[str, typer.Argument(help="The segment or the build.")], comment: Comment = "", where: Where = None, as_json: Json = False) -> None:
+def reject(
+    name: Annotated[str, typer.Argument(help="The segment or the build.")],
+    comment: Comment = "",
+    where: Where = None,
+    as_json: Json = False,
+) -> None:
     """Reject the newest build in quarantine; its membership is deleted, what it spent stays spent."""
     with desk(as_json, where) as at:
         from engine import release, views

@@ -50,7 +50,7 @@ def desk(as_json: bool, where: Path | None = None) -> Iterator[Desk]:
     except Refused as refused:
         at.display.refused(refused.findings, refused.code, _HEADLINES[refused.code])
         raise typer.Exit(refused.code) from None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (the last place: whatever it is becomes one line and an exit code)
         code = exit_code(error)
         at.display.note(f"error: {describe(error, code, where)}")
         if as_json:
@@ -88,7 +88,9 @@ def describe(error: Exception, code: Exit, where: Path | None) -> str:
     if isinstance(error, OSError):
         return f"{error.strerror or 'input or output failed'}" + (f": `{error.filename}`" if error.filename else "")
     kept = _keep(where)
-    return f"a fault inside ({type(error).__name__}); nothing was released, what was spent stays spent" + (f"; details in `{kept}`" if kept else "")
+    return f"a fault inside ({type(error).__name__}); nothing was released, what was spent stays spent" + (
+        f"; details in `{kept}`" if kept else ""
+    )
 
 
 def _keep(where: Path | None) -> Path | None:
@@ -100,5 +102,5 @@ def _keep(where: Path | None) -> Path | None:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
             file.write(traceback.format_exc() + "\n")
         return path
-    except Exception:
+    except Exception:  # noqa: BLE001 (keeping a fault must not become another)
         return None

@@ -87,9 +87,12 @@ def _built(workspace: Workspace, scene: Scene, display: Display) -> builds.Build
 
 def _text(rows: list[dict[str, Any]], into: Path, seconds: float) -> str:
     head = ("segment", "model", "status", "ε", "admitted", "quality", "fairness")
-    lines = table([(r["segment"], r["model"], r["status"], r["epsilon"], f"~{r['admitted']:,}", r["quality"], r["fairness"]) for r in rows], head)
+    lines = table(
+        [(r["segment"], r["model"], r["status"], r["epsilon"], f"~{r['admitted']:,}", r["quality"], r["fairness"]) for r in rows], head
+    )
     reports = "\n".join(f"  {row['report']}" for row in rows)
     cdnow, grocery = into / "cdnow", into / "grocery"
+    analyst = f"{UNSAFE_VARIABLE}={ANALYST} consentric"
     return f"""
 {lines}
 
@@ -99,5 +102,5 @@ reports to open in a browser:
 
 done in {seconds:.0f} s. Three commands to try next (first: source .venv/bin/activate):
   {UNSAFE_VARIABLE}={OFFICER} consentric approve coupon_fans -w {grocery}
-  {UNSAFE_VARIABLE}={ANALYST} consentric consent withdraw 00003 -w {cdnow} && {UNSAFE_VARIABLE}={ANALYST} consentric plan shoppers -w {cdnow}
+  {analyst} consent withdraw 00003 -w {cdnow} && {analyst} plan shoppers -w {cdnow}
   consentric audit verify -w {cdnow}"""

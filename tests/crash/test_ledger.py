@@ -20,7 +20,7 @@ from governance.door import Contribution, Grant, LocalCohort, Query, Reservation
 from governance.principals import Principal
 from governance.store import Store
 from tests.evidence import signer
-from tests.ledgers import ADS, Clock, contract, policy
+from tests.ledgers import ADS, AS_OF, Clock, contract, policy
 
 DELTA = 1e-5
 
@@ -153,11 +153,11 @@ def snapshot(folder: Path) -> None:
     from governance.admission import Admission
 
     people = pa.table({"subject": [str(i) for i in range(50)], "reason": pa.array([i % 3 for i in range(50)], pa.int8())})
-    snapshots.take(sealed(folder), contract(), policy(), ADS, Admission(people), WitnessedNoise(folder), patience=0.0)
+    snapshots.take(sealed(folder), contract(), policy(), ADS, AS_OF, Admission(people), WitnessedNoise(folder), patience=0.0)
 
 
 def shown(session: Session) -> bool:
-    return snapshots.current(session, contract(), policy(), ADS, Clock()()) is not None
+    return snapshots.current(session, contract(), policy(), ADS, AS_OF, Clock()()) is not None
 
 
 @pytest.mark.slow
@@ -180,7 +180,7 @@ def test_a_kill_while_a_snapshot_is_taken_costs_budget_and_never_an_answer(tmp_p
             assert shown(session)
             written = [e.parsed["facts"] for e in log.entries(session.connection()) if e.parsed["action"] == "budget.drawn"]
             assert len(written) >= len(drawn(folder))
-            taken = snapshots.current(session, contract(), policy(), ADS, Clock()())
+            taken = snapshots.current(session, contract(), policy(), ADS, AS_OF, Clock()())
             assert taken is not None
             assert transcript(session, taken.reservation)[0].mu_squared == Fraction(written[-1]["mu_squared"])
         store.close()

@@ -1,3 +1,4 @@
+import datetime as dt
 import json
 import math
 import multiprocessing
@@ -19,7 +20,7 @@ from governance.snapshots import DRAWS, Snapshot, current, take
 from governance.store import SnapshotRow, Store
 from policies.policy import Policy
 from tests.fakes import SeededNoise, ZeroNoise
-from tests.ledgers import ADS, CARE, START, Clock, contract, policy, store
+from tests.ledgers import ADS, AS_OF, CARE, START, Clock, contract, policy, store
 
 SIGMA = 1 / math.sqrt(mu_squared_of(0.1, 1e-5, DRAWS))
 
@@ -30,7 +31,7 @@ def admission(admitted: int = 900, withdrawn: int = 100) -> Admission:
 
 
 def get(opened: Store, people: Admission, noise: Any = None, purpose: str = ADS, rules: Policy | None = None, **more: Any) -> Snapshot:
-    return take(opened, contract(), rules or policy(), purpose, people, noise or SeededNoise(3), **more)
+    return take(opened, contract(), rules or policy(), purpose, AS_OF, people, noise or SeededNoise(3), **more)
 
 
 def spent(opened: Store, rules: Policy | None = None) -> int:
@@ -84,7 +85,7 @@ def test_a_withdrawal_within_the_interval_changes_nothing_that_is_seen(opened: S
     assert second == first
     assert spent(opened) == 1
     with opened.read() as session:
-        assert current(session, contract(), policy(), ADS, clock()) == first
+        assert current(session, contract(), policy(), ADS, AS_OF, clock()) == first
         assert len(transcript(session, first.reservation)) == 1
 
 
@@ -94,13 +95,13 @@ def test_the_next_interval_has_a_snapshot_of_its_own(opened: Store, clock: Clock
     assert START < first.next_at <= START.replace(day=START.day + 7)
     clock.now = first.next_at.replace(microsecond=0)
     with opened.read() as session:
-        assert current(session, contract(), policy(), ADS, clock()) is None
+        assert current(session, contract(), policy(), ADS, AS_OF, clock()) is None
     second = get(opened, admission())
     assert (second.number, second.id != first.id) == (first.number + 1, True)
     assert spent(opened) == 2
     with opened.read() as session:
         clock.tick(microseconds=-1)
-        assert current(session, contract(), policy(), ADS, clock()) == first
+        assert current(session, contract(), policy(), ADS, AS_OF, clock()) == first
 
 
 def test_each_purpose_and_policy_has_its_own(opened: Store) -> None:
@@ -145,13 +146,13 @@ def test_one_that_died_is_waited_for_then_taken_over_and_paid_again(opened: Stor
     with pytest.raises(KeyboardInterrupt):
         get(opened, admission(), Dying())
     with opened.read() as session:
-        assert current(session, contract(), policy(), ADS, START) is None
+        assert current(session, contract(), policy(), ADS, AS_OF, START) is None
     naps: list[float] = []
     taken = get(opened, admission(), patience=1.0, sleep=naps.append)
     assert sum(naps) == pytest.approx(1.0, abs=0.11)
     assert spent(opened) == 2
     with opened.read() as session:
-        assert current(session, contract(), policy(), ADS, START) == taken
+        assert current(session, contract(), policy(), ADS, AS_OF, START) == taken
 
 
 def test_one_that_died_long_ago_is_not_waited_for(opened: Store, clock: Clock) -> None:
@@ -211,3 +212,13 @@ def test_nobody_at_all_is_a_snapshot_too(opened: Store) -> None:
     taken = get(opened, admission(0, 0))
     assert abs(taken.admitted) < 6 * SIGMA
     assert taken.admitted_low < 100
+
+
+def test_another_population_is_another_snapshot(tmp_path: Path) -> None:
+    """Another day, or another contract, is another set of people: counted, and paid for, by itself."""
+    opened = store(tmp_path)
+    first = get(opened, admission())
+    earlier = take(opened, contract(), policy(), ADS, dt.date(2025, 1, 1), admission(400), SeededNoise(4))
+    moved = take(opened, contract(description="moved"), policy(), ADS, AS_OF, admission(300), SeededNoise(5))
+    assert len({first.id, earlier.id, moved.id}) == len({first.reservation, earlier.reservation, moved.reservation}) == 3
+    assert first.admitted > earlier.admitted + 100 > moved.admitted
