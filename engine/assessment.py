@@ -25,7 +25,6 @@ from engine.learning import Learned
 from engine.naming import FeatureHint, name_clusters
 from engine.planning import Planned, Prepared
 from engine.propensity import PropensityModel
-from engine.prototypes import davies_bouldin, distances, silhouette
 from engine.scale import UNIT
 from engine.stages import People, Run, groups, scale_of
 from governance.builds import required_approvals
@@ -161,17 +160,16 @@ def _unit(table: Table, expression: str) -> str | None:
 
 
 def _cluster_utility(plan: Planned, model: ClusterModel) -> tuple[Figure, ...]:
-    labels = distances(model.prototypes, model.centres).argmin(axis=1)
     return (
         Figure(
             "silhouette",
             "how much nearer to the own than to the next segment, -1 to 1, on released prototypes",
-            silhouette(model.prototypes, model.weights, labels),
+            model.silhouette,
         ),
         Figure(
             "Davies-Bouldin",
             "spread of segments against their distances, less is better, on released prototypes",
-            davies_bouldin(model.prototypes, model.weights, labels),
+            model.davies_bouldin,
         ),
     )
 
