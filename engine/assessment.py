@@ -5,7 +5,6 @@ Everything here works on noisy values. Silhouette and Davies-Bouldin are measure
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,10 +12,10 @@ import numpy as np
 
 from audit import fairness as judging
 from audit.fairness import Bounds, Confusion, FairnessFinding, GroupTable, Verdict
-from audit.intervals import rate
 from audit.report import Coefficient, Count, Figure, Profile, QualityRule
 from audit.report import Propensity as PropensityPage
 from engine import assess as door
+from engine import curves, propensity
 from engine.assess import Noisy
 from engine.bench import Bench
 from engine.clusters import ClusterModel
@@ -29,13 +28,12 @@ from engine.scale import UNIT
 from engine.stages import People, Run, groups, scale_of
 from governance.builds import required_approvals
 from governance.door import Array, Cohort
+from governance.door import Part as DoorPart
 from governance.selection import FLAGS
 from governance.snapshots import FLOOR_DEVIATIONS
 from policies.contract import Table
 from policies.policy import Outcome
 from policies.segment import Propensity
-
-Z95 = 1.96
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +176,7 @@ def _selected(bench: Bench, plan: Planned, learned: Learned, run: Run, cohort: C
     model = plan.prepared.spec.model
     assert isinstance(model, Propensity)
     size = door.sizes(cohort, 1, run.grants["sizes"], bench.noise)
-    threshold = (learned.threshold or 0) / door.CERTAIN
+    threshold = (learned.threshold or 0) / propensity.ONE
     rule = f"probability from {threshold:.3f}" + (f", which the likeliest {100 * model.top:g} % reach" if model.top else "")
     return (_part(plan, "likely", rule, float(size.values[0]), size.sigma, float(size.values[0]) / max(plan.snapshot.admitted, 1.0)),)
 
@@ -187,23 +185,24 @@ def _curves(
     bench: Bench, plan: Planned, learned: Learned, scorer: PropensityModel, run: Run, cohort: Cohort
 ) -> tuple[tuple[Figure, ...], PropensityPage]:
     """AUC with its interval, calibration, and what the page shows of them."""
-    table = door.curve(cohort, run.grants["curve"], bench.noise)
-    area = auc(table)
-    gap = calibration_gap(table)
+    assert learned.scores is not None
+    curve = curves.curve(cohort, learned.scores, run.grants["curve"], bench.noise)
+    area, gap = curves.auc(curve), curves.calibration_gap(curve)
+    whom = "on the hold-out" if curve.part is DoorPart.HOLDOUT else "on everybody, because noise would drown the hold-out alone"
     utility = (
-        Figure("AUC", "chance that somebody with the label scores above somebody without, on the hold-out", area[0], (area[1], area[2])),
-        Figure("calibration gap", "observed rate less the mean prediction, on the hold-out", gap[0], (gap[1], gap[2])),
+        Figure("AUC", f"chance that somebody with the label scores above somebody without, {whom}", area.value, (area.low, area.high)),
+        Figure("calibration gap", f"observed rate less the mean prediction, {whom}", gap.value, (gap.low, gap.high)),
     )
-    ends = np.concatenate([[0.0], door.score_edges(door.CURVE_BINS) / door.CERTAIN, [1.0]])
+    ends = np.concatenate([[0.0], curves.score_edges() / propensity.ONE, [1.0]])
     spec, effects = plan.prepared.spec, 2 * scorer.coefficients[:-1]
     ranked = sorted(zip(spec.features, effects, strict=True), key=lambda pair: -abs(pair[1]))
     page = PropensityPage(
         rule=_selected_rule(spec.model, learned),
-        threshold=(learned.threshold or 0) / door.CERTAIN,
+        threshold=(learned.threshold or 0) / propensity.ONE,
         edges=tuple(float(e) for e in ends),
-        counts=tuple(float(c) for c in table.values.sum(axis=0)),
-        roc=roc(table),
-        calibration=calibration(table),
+        counts=tuple(float(c) for c in learned.scores.values),
+        roc=curves.roc(curve),
+        calibration=curves.calibration(curve),
         coefficients=tuple(Coefficient(name, float(effect)) for name, effect in ranked),
     )
     return utility, page
@@ -211,54 +210,7 @@ def _curves(
 
 def _selected_rule(model: object, learned: Learned) -> str:
     top = model.top if isinstance(model, Propensity) else None
-    return f"the likeliest {100 * top:g} %" if top else f"probability of at least {(learned.threshold or 0) / door.CERTAIN:.2f}"
-
-
-def auc(table: Noisy) -> tuple[float, float, float]:
-    """Area under the ROC curve from a noisy (2, bins) table, with a 95 % interval for sampling (Hanley and McNeil 1982) and
-    noise (delta method). (0, 1) where the noise drowns either label."""
-    negatives, positives = table.values
-    n, p = float(negatives.sum()), float(positives.sum())
-    if min(n, p) <= FLOOR_DEVIATIONS * table.sigma * math.sqrt(len(negatives)):
-        return 0.5, 0.0, 1.0
-    below = np.cumsum(negatives) - negatives / 2
-    above = p - np.cumsum(positives) + positives / 2
-    area = float(np.clip(positives @ below / (p * n), 0.0, 1.0))
-    noise = table.sigma**2 * (((below - area * n) ** 2).sum() + ((above - area * p) ** 2).sum()) / (p * n) ** 2
-    q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
-    sampling = (area * (1 - area) + (p - 1) * (q1 - area**2) + (n - 1) * (q2 - area**2)) / (p * n)
-    half = Z95 * math.sqrt(max(noise + sampling, 0.0))
-    return area, max(0.0, area - half), min(1.0, area + half)
-
-
-def calibration_gap(table: Noisy) -> tuple[float, float, float]:
-    """Observed rate less the mean of predictions, with a 95 % interval."""
-    negatives, positives = (float(v) for v in table.values.sum(axis=1))
-    noise = table.sigma * math.sqrt(table.values.shape[1])
-    observed = rate(positives, negatives, noise, noise, Z95)
-    counts = np.maximum(table.values.sum(axis=0), 0.0)
-    predicted = float(counts @ door.score_middles(len(counts)) / max(counts.sum(), 1.0))
-    return observed.value - predicted, observed.low - predicted, observed.high - predicted
-
-
-def roc(table: Noisy) -> tuple[tuple[float, float], ...]:
-    """Points (false, true positive rate), each the best monotone reading of noisy counts."""
-    rates = [np.concatenate([[0.0], np.maximum.accumulate(np.cumsum(np.maximum(row, 0)[::-1]))]) for row in table.values]
-    return tuple((float(f / max(rates[0][-1], 1e-9)), float(t / max(rates[1][-1], 1e-9))) for f, t in zip(*rates, strict=True))
-
-
-def calibration(table: Noisy, bands: int = 4) -> tuple[tuple[float, float, float, float], ...]:
-    """(predicted, observed, low, high) for bands of neighbouring score bins, where there is more than noise."""
-    middles = door.score_middles(table.values.shape[1])
-    points = []
-    for place in np.array_split(np.arange(table.values.shape[1]), bands):
-        negatives, positives = table.values[:, place].sum(axis=1)
-        noise = table.sigma * math.sqrt(len(place))
-        if negatives + positives > FLOOR_DEVIATIONS * noise:
-            counts = np.maximum(table.values[:, place].sum(axis=0), 0.0)
-            observed = rate(float(positives), float(negatives), noise, noise, Z95)
-            points.append((float(counts @ middles[place] / max(counts.sum(), 1e-9)), observed.value, observed.low, observed.high))
-    return tuple(points)
+    return f"the likeliest {100 * top:g} %" if top else f"probability of at least {(learned.threshold or 0) / propensity.ONE:.2f}"
 
 
 def _profiles(plan: Planned, shapes: Noisy, centres: Array | None) -> tuple[Profile, ...]:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import assess, clusters, propensity
+from engine import clusters, curves, propensity
+from engine.assess import Noisy
 from engine.bench import Bench
 from engine.clusters import ClusterModel
 from engine.planning import Planned
@@ -20,7 +21,7 @@ TRAINING_STEPS = 9
 """Rounds of the door that a trainer may take, and so the steps that it reports."""
 
 CLUSTER_SHARES = {"train": 88.0, "profiles": 7.0, "flags": 1.0, "fairness": 4.0}
-PROPENSITY_SHARES = {"train": 65.0, "threshold": 4.0, "curve": 14.0, "profiles": 5.0, "sizes": 2.0, "flags": 1.0, "fairness": 9.0}
+PROPENSITY_SHARES = {"train": 65.0, "scores": 4.0, "curve": 14.0, "profiles": 5.0, "sizes": 2.0, "flags": 1.0, "fairness": 9.0}
 """Shares of a build's μ²; what a segment does not ask for goes to the others in proportion."""
 
 NOBODY = -1
@@ -32,13 +33,14 @@ class Learned:
     """A released model, and inside the governed process what it says of each subject.
 
     `assigned` (n_subjects,): the part of each, or NOBODY. `score` (n_subjects,) probability on the grid 0..65536.
-    `threshold` on the same grid. Subjects' rows never leave but through the door or the release gate.
+    `threshold` on the same grid; `scores`: their noisy histogram. Subjects' rows never leave but through the door or the release gate.
     """
 
     model: ClusterModel | PropensityModel
     assigned: NDArray[np.int64]
     score: NDArray[np.int64] | None = None
     threshold: int | None = None
+    scores: Noisy | None = None
 
     def released(self) -> dict[str, Any]:
         """The model as JSON: everything in it went through the door."""
@@ -54,8 +56,6 @@ def shares_of(spec: Segment) -> dict[str, float]:
     shares = dict(CLUSTER_SHARES if isinstance(spec.model, Clusters) else PROPENSITY_SHARES)
     if not spec.fairness:
         del shares["fairness"]
-    if isinstance(spec.model, Propensity) and spec.model.top is None:
-        del shares["threshold"]
     return shares
 
 
@@ -71,9 +71,6 @@ def learn(bench: Bench, plan: Planned, people: People, run: Run) -> Learned:
         case Propensity(threshold=fixed, top=top):
             scorer = propensity.fit(cohort, run.grants["train"], bench.noise, bench.progress)
             score = propensity.score(scorer, people.features)
-            if top is None:
-                assert fixed is not None  # the spec has exactly one of them
-                threshold = round(fixed * assess.CERTAIN)
-            else:
-                threshold = assess.quantile_threshold(people.cohort(run.meter, score=score), top, run.grants["threshold"], bench.noise)
-            return Learned(scorer, np.where(score >= threshold, 0, NOBODY), score, threshold)
+            histogram = curves.scores(people.cohort(run.meter, score=score), run.grants["scores"], bench.noise)
+            threshold = round(fixed * propensity.ONE) if fixed else curves.threshold(histogram, top or 1.0)
+            return Learned(scorer, np.where(score >= threshold, 0, NOBODY), score, threshold, histogram)

@@ -42,8 +42,8 @@ _STATUS = {
 
 WHAT = {
     "train": "training",
-    "threshold": "who is selected",
-    "curve": "how well scores rank, on the hold-out",
+    "scores": "distribution of scores, and from which score on somebody is selected",
+    "curve": "how well scores rank and predict",
     "profiles": "distributions of features by segment",
     "sizes": "sizes of segments",
     "flags": "how many the data rules touched",
