@@ -29,6 +29,7 @@ ADMITTED = "inside.admitted"
 CONSENT = "inside.consent"
 
 _INTEGERS = frozenset({"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"})
+_NO_NUMBERS = frozenset({"text", "boolean", "date", "timestamp"})
 _FIRST, _LAST = "0001-01-01", "9999-12-31"
 
 
@@ -262,6 +263,8 @@ class Relations:
         returns = self.contract.tables[table].returns
         if returns is None:
             raise MinimisationError(f"table `{table}`: expected a declared `returns`")
+        if (kind := self._type(table, returns.column)) in _NO_NUMBERS:
+            raise MinimisationError(f"column `{table}.{returns.column}`: expected a number because of `returns`, got type `{kind}`")
         return f"h.{quoted(returns.column)} < {returns.below}"
 
 
@@ -289,7 +292,7 @@ def _among(column: Column, value: str) -> str:
 
 def _bounds(table: str, name: str, column: Column) -> tuple[str, str]:
     """Public bounds as literals of the column's type, rounded inward to what the type can hold."""
-    if column.bounds is None or column.type in ("text", "boolean", "date", "timestamp"):
+    if column.bounds is None or column.type in _NO_NUMBERS:
         raise MinimisationError(f"column `{table}.{name}`: expected a number because of its bounds, got type `{column.type}`")
     low, high = column.bounds
     if column.type == "double":

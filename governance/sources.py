@@ -52,7 +52,7 @@ class Source:
         """DuckDB type of a column, by its name in the file. Raises SourceError where it is missing or not a scalar."""
         if column not in self.types:
             raise SourceError(self.table, self.file, f"expected it among the file's columns {sorted(self.types)}", column)
-        if self.types[column].endswith("]") or self.types[column].startswith(("STRUCT", "MAP", "UNION")):
+        if self.types[column].endswith("]") or self.types[column].startswith(("STRUCT", "MAP", "UNION", "VARIANT")):
             raise SourceError(self.table, self.file, f"expected a scalar, got type `{self.types[column]}`", column)
         return self.types[column]
 

@@ -133,14 +133,9 @@ def test_point_in_time(tmp_path: Path) -> None:
         "2024-01-30 23:59:59.999999",
     ]
     write(tmp_path, [(1, at(moment), 10**i, "a", "x") for i, moment in enumerate(moments)])
-    spec = segment(
-        {"before": "sum(amount)", "window": {"agg": "sum(amount)", "window": "30d"}},
-        {"table": "tx", "agg": "sum(amount) = 1100 / 1", "after": "30d"},
-    )
-    spec = spec.model_copy(update={"features": {k: f.model_copy(update={"missing": None}) for k, f in spec.features.items()}})
-    assert extract(tmp_path, contract(), spec, ["1"]) == {"1": (110001.0, 10001.0, False)}
-    exact = segment({"n": "count(*)"}, {"table": "tx", "agg": "sum(amount) = 110", "after": "30d"})
-    assert extract(tmp_path, contract(), exact, ["1"]) == {"1": (3.0, True)}
+    features = {"before": {"agg": "sum(amount)", "bounds": [0, 10**6]}, "window": {"agg": "sum(amount)", "window": "30d"}}
+    spec = segment(features, {"table": "tx", "agg": "sum(amount) = 110", "after": "30d"})
+    assert extract(tmp_path, contract(), spec, ["1"]) == {"1": (110001.0, 10001.0, True)}
 
 
 def test_dates_happen_at_midnight(tmp_path: Path) -> None:
@@ -214,6 +209,16 @@ def test_rules_of_the_contract(tmp_path: Path) -> None:
     with governed(ready(tmp_path, shop, spec), pa.table({"subject": ["1", "2", "3", "4"]}), Resources(tmp_path)) as room:
         flags = {row.pop("subject"): tuple(row.values()) for row in room.quality().to_pylist()}
     assert flags == {"1": (1, 1, 0, 1), "2": (0, 0, 1, 0), "3": (0, 0, 0, 0), "4": (0, 0, 0, 0)}
+
+
+def test_rules_for_numbers_need_numbers(tmp_path: Path) -> None:
+    write(tmp_path, [])
+    for changes in (
+        {"returns": {"column": "email"}},
+        {"columns": {**PURCHASES["columns"], "email": {"category": "user", "bounds": [0, 1]}}},
+    ):
+        with pytest.raises(MinimisationError, match=r"`tx\.email`: expected a number"):
+            ready(tmp_path, contract(**changes), segment({"mails": "count(distinct email)"}))
 
 
 def test_quality_without_rules_reads_no_source(tmp_path: Path) -> None:
