@@ -2,7 +2,7 @@
 
 An in-toto Statement v1 in a DSSE envelope. Its life, so that no passport can exist that the log doesn't know:
 
-    1. `digest(passport)` goes into the entry that records the intent to release, with facts `build` and `passport`;
+    1. `digest(passport)` goes into the entry `build.released`, with facts `build` and `passport`;
     2. that transaction commits and its checkpoint is sealed;
     3. `prove` takes the proof that the entry is under the checkpoint, and `issue` signs passport and proof.
 
@@ -96,6 +96,7 @@ class Approval:
 class Passport:
     """What a release says of itself. Digests are SHA-256 in hexadecimal.
 
+    `exclusions` come from a snapshot that many builds share; `snapshot` is what that cost, `privacy` what this build did.
     `consent_root` is over salted commitments to each subject considered, `consent_leaves` its public, padded size.
     """
 
@@ -109,6 +110,7 @@ class Passport:
     consent_leaves: int
     read_sets: tuple[ReadSet, ...]
     exclusions: NoisyTable
+    snapshot: Privacy
     privacy: Privacy
     utility: Mapping[str, float]
     fairness: tuple[FairnessVerdict, ...]

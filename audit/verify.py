@@ -38,6 +38,7 @@ MOST_FINDINGS = 100
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://consentric.dev/passport/v1"
+RELEASED = "build.released"
 TABLES = {
     "log_entries": [("idx", "INTEGER", 1), ("body", "BLOB", 0)],
     "log_nodes": [("level", "SMALLINT", 1), ("idx", "INTEGER", 2), ("hash", "BLOB", 0)],
@@ -348,9 +349,14 @@ def verify_passport(envelope: bytes, key: Key, place: str = "passport") -> tuple
             return [Finding(place, f"expected a {PREDICATE_TYPE} statement, got {statement['predicateType']}")], None
         passport, proof = statement["predicate"]["passport"], statement["predicate"]["log"]
         findings, head = _check_proof(statement, passport, proof, key, place)
-        return [*findings, *(Finding(place, problem) for problem in check_privacy(passport["privacy"]))], head
+        return [*findings, *_costs(passport, place)], head
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         return [Finding(place, f"is malformed: {type(error).__name__} {error}")], None
+
+
+def _costs(passport: dict[str, Any], place: str) -> list[Finding]:
+    """What the build cost, and the snapshot that it shows."""
+    return [Finding(place, problem) for part in ("privacy", "snapshot") for problem in check_privacy(passport[part])]
 
 
 def _check_proof(
@@ -363,6 +369,8 @@ def _check_proof(
     facts = json.loads(entry)["facts"]
     if facts.get("passport") != digest or facts.get("build") != passport["build"]:
         findings.append(Finding(place, "its log entry is about another passport or build"))
+    if json.loads(entry)["action"] != RELEASED:
+        findings.append(Finding(place, f"its log entry is no release, expected the action `{RELEASED}`"))
     if [subject["digest"].get("sha256") for subject in statement["subject"]] != [hashlib.sha256(entry).hexdigest()]:
         findings.append(Finding(place, "its subject is not its log entry"))
     try:

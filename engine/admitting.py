@@ -51,6 +51,14 @@ def judged(
     return admissions.admit(events, subjects, policy, purpose, contract.jurisdiction, at)
 
 
+def intervals_of(workspace: Workspace, contract: Contract, policy: Policy, purpose: str) -> pa.Table:
+    """When each subject's consent was valid, for tables of rows collected under consent."""
+    now = workspace.store.clock()
+    with workspace.store.read() as session:
+        events = snapshot_events(session, now)
+    return admissions.intervals(events, policy, purpose, contract.jurisdiction, now)
+
+
 def resources(workspace: Workspace) -> Resources:
     """What DuckDB may use."""
     return Resources(workspace.hidden, workspace.settings.memory_limit, workspace.settings.threads)

@@ -1,51 +1,109 @@
-"""Files that are there whole or not at all: written beside, flushed to the disk, then renamed."""
+"""Files that are there whole or not at all: written beside, flushed to the disk, then renamed. Writers do not meet.
+
+A draft folder has a name of its own; what a crash leaves of it is found by `doctor`. A file's draft has one name, which
+writers hold in turn, so that a crash leaves at most one beside a target that may lie in somebody else's folder.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from audit.failpoint import reach
 
+PARTIAL = ".partial"
+"""Ending of what is not whole yet."""
+
 
 @contextmanager
 def whole_folder(target: Path, name: str) -> Iterator[Path]:
     """A folder to fill, which becomes `target` (replacing a leftover) when the block ends well. `name` is that of its failpoints."""
-    partial = target.with_name(target.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True, mode=0o700)
+    with draft_folder(target) as partial:
+        yield partial
+        flush_folder(partial, name)
+        place_folder(partial, target, name)
+
+
+@contextmanager
+def draft_folder(target: Path) -> Iterator[Path]:
+    """A folder of this writer alone beside `target`; removed at the end of the block, unless it was placed."""
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    partial = Path(tempfile.mkdtemp(prefix=f"{target.name}.", suffix=PARTIAL, dir=target.parent))
     try:
         yield partial
-        reach(f"{name}:before-sync")
-        for path in partial.iterdir():
-            sync(path)
-        sync(partial)
-        shutil.rmtree(target, ignore_errors=True)
-        reach(f"{name}:before-rename")
-        partial.rename(target)
-        sync(target.parent)
-        reach(f"{name}:after-rename")
-    except BaseException:
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise
+
+
+def flush_folder(partial: Path, name: str) -> None:
+    """Make a draft and its files durable."""
+    reach(f"{name}:before-sync")
+    for path in partial.iterdir():
+        sync(path)
+    sync(partial)
+
+
+def place_folder(partial: Path, target: Path, name: str) -> None:
+    """Let a durable draft become `target`."""
+    shutil.rmtree(target, ignore_errors=True)
+    reach(f"{name}:before-rename")
+    partial.rename(target)
+    sync(target.parent)
+    reach(f"{name}:after-rename")
 
 
 @contextmanager
 def whole_file(target: Path, name: str) -> Iterator[Path]:
     """A file to write, which becomes `target` when the block ends well."""
-    partial = target.with_name(f".{target.name}.partial")
-    try:
+    with draft_file(target) as partial:
         yield partial
-        reach(f"{name}:before-rename")
-        sync(partial)
-        partial.rename(target)
-        sync(target.parent)
-        reach(f"{name}:after-rename")
-    finally:
-        partial.unlink(missing_ok=True)
+        place_file(partial, target, name)
+
+
+@contextmanager
+def draft_file(target: Path) -> Iterator[Path]:
+    """A file to write beside `target`, held by one writer at a time; removed at the end of the block, unless it was placed."""
+    partial = target.with_name(f".{target.name}{PARTIAL}")
+    with _held(partial):
+        placed = os.stat(partial).st_ino
+        try:
+            yield partial
+        finally:
+            if partial.exists() and os.stat(partial).st_ino == placed:
+                partial.unlink()
+
+
+def place_file(partial: Path, target: Path, name: str) -> None:
+    """Make a draft durable, and let it become `target`."""
+    reach(f"{name}:before-rename")
+    sync(partial)
+    partial.rename(target)
+    sync(target.parent)
+    reach(f"{name}:after-rename")
+
+
+@contextmanager
+def _held(partial: Path) -> Iterator[None]:
+    """Nobody else has `partial`: it is made, or waited for, and its lock ends with this process if not before."""
+    while True:
+        with open(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)) as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if _same(handle.fileno(), partial):
+                yield
+                return
+
+
+def _same(handle: int, path: Path) -> bool:
+    """Whether a path still names the open file; the writer before us may have renamed it."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def sync(path: Path) -> None:

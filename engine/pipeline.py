@@ -7,7 +7,7 @@ from engine.assessment import assess, fairness_gate
 from engine.bench import Bench
 from engine.learning import TRAINING_STEPS, learn, shares_of
 from engine.quarantine import quarantine
-from engine.stages import admit, begin, features, minimise
+from engine.stages import admit, begin, features, minimise, still_admitted
 from governance.builds import Build, Status
 
 STEPS = planning.STEPS + TRAINING_STEPS + 6
@@ -27,6 +27,7 @@ def build(bench: Bench, name: str, plan_id: str | None = None) -> Build:
         with minimise(bench, plan, admission) as inside:
             bench.progress("features")
             people = features(bench, plan, inside)
+        people = still_admitted(bench, plan, people)
         learned = learn(bench, plan, people, run)
         bench.progress("assess")
         assessment = assess(bench, plan, people, learned, run)

@@ -6,8 +6,10 @@ has none yet, and passes the same gates as a build: whoever may plan it may buil
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from engine.admitting import admission_now, grants_of
 from engine.bench import Bench
@@ -17,16 +19,26 @@ from engine.workspace import Workspace, WorkspaceError
 from governance import builds, minimise, snapshots
 from governance.accounting import mu_squared_of
 from governance.budget import Balance, BudgetExceeded, accounts, balances
+from governance.expressions import LABEL
+from governance.grammar import ExpressionError
 from governance.reads import attribute_reads, requested
 from governance.snapshots import Snapshot
 from policies.contract import Contract
 from policies.deciding import Request, Use, decide, decide_destination, judge
 from policies.decisions import Allow, Deny, Finding
+from policies.documents import show_duration
+from policies.parsing import DocumentError
 from policies.policy import Policy
 from policies.segment import Clusters, KRange, Segment
 
 STEPS = 4
 """Steps that a plan reports."""
+
+OK, DENIED = "ok", "denied: "
+"""How the state of a document begins that can be read."""
+
+LADDER = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""ε that are tried where what was asked would give noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +76,8 @@ def prepare(workspace: Workspace, name: str) -> Prepared:
     if spec.name != name:
         raise WorkspaceError(f"segments/{name}.yaml: `name` is `{spec.name}`, expected `{name}`")
     contract, policy = workspace.contract(spec.dataset), workspace.policy(spec.policy)
-    uses = uses_of(contract, spec)
+    _in_the_past(workspace, spec)
+    uses = _uses(workspace, contract, spec)
     request = Request(spec.purpose, contract, uses, spec.model.type)
     for decision in (decide(policy, request), decide_destination(policy, spec.output.destination)):
         if isinstance(decision, Deny):
@@ -106,7 +119,8 @@ def plan(bench: Bench, name: str) -> Planned:
     bench.progress("forecast")
     forecast = forecast_at(prepared, snapshot, spec.privacy.epsilon)
     _floor(prepared, snapshot)
-    _worth_it(prepared, forecast)
+    _fits(prepared, snapshot)
+    _worth_it(prepared, snapshot, forecast)
     with workspace.store.transaction("plan") as write:
         previous = builds.latest_plan(write.session, name)
         pinned = builds.pin(write, name, spec.digest(), contract.digest(), policy.digest(), snapshot.id)
@@ -146,8 +160,9 @@ def snapshot_now(bench: Bench, prepared: Prepared) -> Snapshot:
     with workspace.store.read() as session:
         if found := snapshots.current(session, contract, policy, purpose, prepared.spec.as_of, workspace.store.clock()):
             return found
-    admission = admission_now(workspace, contract, policy, prepared.spec)
-    return snapshots.take(workspace.store, contract, policy, purpose, prepared.spec.as_of, admission, bench.noise)
+    spec = prepared.spec
+    people = partial(admission_now, workspace, contract, policy, spec)
+    return snapshots.take(workspace.store, contract, policy, purpose, spec.as_of, people, bench.noise)
 
 
 def forecast_at(prepared: Prepared, snapshot: Snapshot, epsilon: float) -> Forecast:
@@ -175,6 +190,8 @@ def explain(workspace: Workspace, dataset: str, policy: str, purpose: str, colum
     """Whether `purpose` may read `column` (TABLE.COLUMN), and every finding about it."""
     contract = workspace.contract(dataset)
     table_, _, name = column.partition(".")
+    if not table_ or not name:
+        raise WorkspaceError(f"got `{column}`, expected TABLE.COLUMN, as in contracts/{dataset}.yaml")
     request = Request(purpose, contract, (Use(table_, name, ("you",)),), "clusters")
     match decide(workspace.policy(policy), request):
         case Allow(because):
@@ -184,7 +201,7 @@ def explain(workspace: Workspace, dataset: str, policy: str, purpose: str, colum
 
 
 def check_all(workspace: Workspace) -> list[tuple[str, str]]:
-    """Every document, and `ok` or the first thing that is wrong with it."""
+    """Every document, and `OK`, `DENIED` and what, or each thing that is wrong with it."""
     readers: dict[str, Callable[[str], object]] = {
         "contracts": workspace.contract,
         "policies": workspace.policy,
@@ -195,21 +212,42 @@ def check_all(workspace: Workspace) -> list[tuple[str, str]]:
         for name in workspace.documents(folder):
             try:
                 state = read(name)
-                rows.append((f"{folder}/{name}.yaml", state if isinstance(state, str) else "ok"))
+                rows.append((f"{folder}/{name}.yaml", state if isinstance(state, str) else OK))
             except Exception as error:  # noqa: BLE001 (a list of what is wrong: each document's fault is its state)
-                rows.append((f"{folder}/{name}.yaml", str(error)))
+                rows += [(f"{folder}/{name}.yaml", problem) for problem in str(error).splitlines()]
     return rows
 
 
 def _decidable(workspace: Workspace, name: str) -> str:
     spec = workspace.segment(name)
     contract, policy = workspace.contract(spec.dataset), workspace.policy(spec.policy)
-    uses = uses_of(contract, spec)
+    _in_the_past(workspace, spec)
+    uses = _uses(workspace, contract, spec)
     match decide(policy, Request(spec.purpose, contract, uses, spec.model.type)):
         case Allow():
-            return "ok"
+            return OK
         case Deny(because):
-            return "denied: " + ", ".join(f"{f.subject} ({f.rule})" for f in because)
+            return DENIED + ", ".join(f"{f.subject} ({f.cause if f.rule == '-' else f.rule})" for f in because)
+
+
+def _uses(workspace: Workspace, contract: Contract, spec: Segment) -> tuple[Use, ...]:
+    """`uses_of`, with the line of an expression that is refused."""
+    try:
+        return uses_of(contract, spec)
+    except ExpressionError as error:
+        path = (LABEL, "agg") if error.feature == LABEL else ("features", error.feature, "agg") if error.feature in spec.features else ()
+        got = f"`{error.snippet}`" + ("" if error.position is None else f" at position {error.position}")
+        raise workspace.complaint("segments", spec.name, path, got, error.expected.removeprefix("expected ")) from error
+
+
+def _in_the_past(workspace: Workspace, spec: Segment) -> None:
+    """Rows of days to come are not there yet: features would be of another day than they say, and labels mostly no."""
+    tomorrow = workspace.store.clock().date() + dt.timedelta(days=1)  # what is before it holds all of today
+    if spec.as_of > tomorrow:
+        raise workspace.complaint("segments", spec.name, ("as_of",), f"`{spec.as_of}`", f"a day up to tomorrow, {tomorrow}")
+    if spec.label and spec.as_of + spec.label.after > tomorrow:
+        expected = f"a window that has ended, at most {(tomorrow - spec.as_of).days}d after `as_of`"
+        raise workspace.complaint("segments", spec.name, (LABEL, "after"), f"`{show_duration(spec.label.after)}`", expected)
 
 
 def _afford(workspace: Workspace, prepared: Prepared) -> None:
@@ -233,19 +271,37 @@ def _floor(prepared: Prepared, snapshot: Snapshot) -> None:
             prepared.policy.digest(),
             "too few subjects may be used for this purpose to hide one among them",
             f"noisy count less three standard deviations >= {floor}, got {snapshot.admitted_low:.0f}",
-            "ask more people for consent, widen the dataset, or wait for the next snapshot",
+            f"ask more people for consent, or wait for the next snapshot; `as_of: {prepared.spec.as_of}` and a table's `retention` "
+            "leave out whoever has no row between them",
         )
 
 
-def _worth_it(prepared: Prepared, forecast: Forecast) -> None:
+def _fits(prepared: Prepared, snapshot: Snapshot) -> None:
+    """Evidence has room for `max_subjects`; found out here by the noisy count, and not after training by the exact one."""
+    most = snapshot.n + snapshots.FLOOR_DEVIATIONS * snapshot.n_sigma
+    room = prepared.contract.subject.max_subjects
+    if most > room:
+        raise refusal(
+            prepared.spec.dataset,
+            "max-subjects",
+            prepared.policy.digest(),
+            "the contract has room for fewer subjects than there may be",
+            f"noisy number of subjects and three standard deviations <= `subject.max_subjects`: {room}, got {most:.0f}",
+            f"raise `subject.max_subjects` in contracts/{prepared.spec.dataset}.yaml",
+        )
+
+
+def _worth_it(prepared: Prepared, snapshot: Snapshot, forecast: Forecast) -> None:
     if forecast.verdict == "noise":
+        more = [(epsilon, forecast_at(prepared, snapshot, epsilon)) for epsilon in LADDER if epsilon > prepared.spec.privacy.epsilon]
+        enough = next((f"; at ε {epsilon:g}: {found.words}" for epsilon, found in more if found.verdict != "noise"), "")
         raise refusal(
             prepared.spec.name,
             "forecast-noise",
             prepared.policy.digest(),
             "at this population and privacy the result would be noise",
             forecast.words,
-            "ask for more ε, fewer features or fewer segments; `consentric plan NAME --compare 0.5,1,2` shows what each would give",
+            f"ask for more ε, fewer features or fewer segments{enough}",
         )
 
 
@@ -259,7 +315,14 @@ def _changes(previous: builds.Plan | None, made: builds.Plan) -> tuple[str, ...]
     return tuple(found) or ("nothing that a plan pins has changed since the last one",)
 
 
-def pairs(workspace: Workspace) -> tuple[tuple[Contract, Policy], ...]:
-    """Contracts with the policies that a segment puts to them."""
-    named = {(spec.dataset, spec.policy) for spec in map(workspace.segment, workspace.documents("segments"))}
-    return tuple((workspace.contract(dataset), workspace.policy(policy)) for dataset, policy in sorted(named))
+def pairs(workspace: Workspace) -> tuple[tuple[tuple[Contract, Policy], ...], tuple[str, ...]]:
+    """Contracts with the policies that a segment puts to them, and what is wrong with segments that cannot be read."""
+    named: set[tuple[str, str]] = set()
+    problems: list[str] = []
+    for name in workspace.documents("segments"):
+        try:
+            spec = workspace.segment(name)
+            named.add((spec.dataset, spec.policy))
+        except DocumentError as error:  # somebody's unfinished draft hides nobody's account
+            problems += str(error).splitlines()
+    return tuple((workspace.contract(dataset), workspace.policy(policy)) for dataset, policy in sorted(named)), tuple(problems)

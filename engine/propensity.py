@@ -135,20 +135,20 @@ def fit(cohort: Cohort, grant: Grant, noise: NoiseSource, progress: Callable[[st
     table = _logistic_table()
     w = np.append(np.zeros(cohort.width), _logit(spread.positives))
     clip = math.ceil(CLIP * white.norm * WHITE * ONE)
-    error = 0.0
+    error = np.zeros((len(w), len(w)))
     for name in GRADIENTS:
         parameters = {"weights": _weights(white, w), "table": table, "mean": white.mean, "matrix": white.matrix}
         gradient = door.ask(name, "propensity.gradient", parameters, len(w), clip) / (WHITE * ONE * spread.subjects)
-        along, across = _curvature(w, spread.positives)
-        w = w - _step(w, gradient, along, across)
-        error = door.grants[name].sigma(clip / (WHITE * ONE * spread.subjects)) / across
+        inverse = _inverse_hessian(w, spread.positives)
+        error = door.grants[name].sigma(clip / (WHITE * ONE * spread.subjects)) * inverse
+        w = w - _capped(inverse @ gradient)
     w = _calmed(w, error)
     return PropensityModel(
         weights=_weights(white, w),
         table=table,
         subjects=spread.subjects,
         subjects_sigma=door.grants["moments"].sigma(_moments_bound(cohort.width)) / UNIT,
-        error=error * np.sqrt((_unwhitened(white, np.eye(len(w))) ** 2).sum(axis=0)) * UNIT,
+        error=np.sqrt((_unwhitened(white, error) ** 2).sum(axis=0)) * UNIT,
     )
 
 
@@ -190,31 +190,31 @@ def _whiten(door: _Door, spread: _Spread) -> _Whitening:
     return _Whitening(spread.mean, matrix, math.sqrt(float(np.clip(values / damped, 0.0, 1.0).sum()) + 1))
 
 
-def _step(w: Array, gradient: Array, along: float, across: float) -> Array:
-    """A Newton step, (d + 1,), of at most `STEP`: curvature `along` the weights and `across` them (and of the constant)."""
-    step = gradient / across
+def _inverse_hessian(w: Array, positives: float) -> Array:
+    """(d + 1, d + 1) inverse curvature of the loss for whitened normal rows: one value along w[:-1], another across and for the
+    constant. Curvature is at least a third of what w = 0 has, and along at least 0.3 of that across, so that steps stay short."""
+    nodes, weights = _normal()
     spread = float(np.linalg.norm(w[:-1]))
-    if spread > 0:
-        direction = np.append(w[:-1] / spread, 0.0)
-        step = step + direction * float(direction @ gradient) * (1 / max(along, 0.3 * across) - 1 / across)
+    p = _logistic(w[-1] + spread * nodes)
+    curvature = weights * p * (1 - p)
+    across = max(float(curvature.sum()), positives * (1 - positives) / 3)
+    along = max(float(curvature @ nodes**2), 0.3 * across)
+    direction = np.append(w[:-1] / max(spread, 1e-12), 0.0)
+    return np.eye(len(w)) / across + np.outer(direction, direction) * (1 / along - 1 / across)
+
+
+def _capped(step: Array) -> Array:
+    """A step, (d + 1,), that moves scores by at most `STEP`, and the intercept by as much."""
     length = float(np.linalg.norm(step[:-1]))
     return np.append(step[:-1] * min(1.0, STEP / max(length, STEP)), np.clip(step[-1], -STEP, STEP))
 
 
-def _curvature(w: Array, positives: float) -> tuple[float, float]:
-    """Curvature of the loss along and across w[:-1], for whitened normal rows; across, at least a third of what w = 0 has."""
-    nodes, weights = _normal()
-    p = _logistic(w[-1] + float(np.linalg.norm(w[:-1])) * nodes)
-    curvature = weights * p * (1 - p)
-    return float(curvature @ nodes**2), max(float(curvature.sum()), positives * (1 - positives) / 3)
-
-
-def _calmed(w: Array, error: float) -> Array:
+def _calmed(w: Array, error: Array) -> Array:
     """Weights shrunk by what noise adds to their length (to a tenth at most: an order stays), and the intercept that keeps the mean."""
     nodes, weights = _normal()
     spread = float(np.linalg.norm(w[:-1]))
     mean = float(weights @ _logistic(w[-1] + spread * nodes))
-    kept = math.sqrt(max(0.01, 1 - (len(w) - 1) * error**2 / max(spread**2, 1e-12)))
+    kept = math.sqrt(max(0.01, 1 - float((error[:-1] ** 2).sum()) / max(spread**2, 1e-12)))
     low, high = -float(LOGITS), float(LOGITS)
     for _ in range(60):
         middle = (low + high) / 2

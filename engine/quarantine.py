@@ -51,11 +51,16 @@ def quarantine(
         _membership(partial / MEMBERSHIP, people, learned, assessment)
     with workspace.store.read() as session:
         transcript = budget.transcript(session, run.reservation.id)
-    passport = _passport(plan, run, people, assessment, commitments, transcript)
+        shared = budget.find(session, plan.snapshot.reservation)
+        counted = budget.transcript(session, plan.snapshot.reservation)
+    assert shared is not None  # reservations are never deleted
+    costs = {"privacy": _privacy(run.reservation, transcript), "snapshot": _privacy(shared, counted)}
+    passport = _passport(plan, run, people, assessment, commitments, costs)
     facts: dict[str, Any] = {
         "model": spec.model.type,
         "format": spec.output.format,
         "digests": dict(plan.prepared.digests),
+        "spec": spec.model_dump(mode="json", by_alias=True),
         "required": required,
         "snapshot": {"id": plan.snapshot.id, "admitted": plan.snapshot.admitted, "sigma": plan.snapshot.sigma},
         "parts": [part.as_facts() for part in assessment.parts],
@@ -88,13 +93,17 @@ def _membership(path: Any, people: People, learned: Learned, assessment: Assessm
 def _commitments(bench: Bench, plan: Planned, run: Run, admission: Admission) -> Commitments:
     """One salted leaf for each subject considered, in or out and why, padded to the public number.
 
-    The salt is an HMAC of build and subject under a key of the workspace, so that a subject's leaf can be opened to them.
+    The salt is an HMAC of build and subject under a key of the workspace, so that a subject's leaf can be opened to them; in
+    its order leaves stand, and beyond the public number they are left out, because an error would tell the exact one.
     """
     key = hmac.digest(bench.workspace.keys.commitment, run.build.id.encode(), "sha256")
-    reasons = admission.reasons.sort_by("subject")
-    pairs = zip(reasons["subject"].to_pylist(), reasons["reason"].to_pylist(), strict=True)
-    leaves = (commit(f"{run.build.id}\n{subject}\n{reason}", hmac.digest(key, subject.encode(), "sha256")) for subject, reason in pairs)
-    return collect(leaves, plan.prepared.contract.subject.max_subjects)
+    reasons = admission.reasons
+    salted = sorted(
+        (hmac.digest(key, subject.encode(), "sha256"), f"{run.build.id}\n{subject}\n{reason}")
+        for subject, reason in zip(reasons["subject"].to_pylist(), reasons["reason"].to_pylist(), strict=True)
+    )
+    room = plan.prepared.contract.subject.max_subjects  # planning refuses where noise says that it may not do
+    return collect((commit(value, salt) for salt, value in salted[:room]), room)
 
 
 def _passport(
@@ -103,9 +112,9 @@ def _passport(
     people: People,
     assessment: Assessment,
     commitments: Commitments,
-    transcript: tuple[budget.Draw, ...],
+    costs: dict[str, passports.Privacy],
 ) -> passports.Passport:
-    prepared, reservation = plan.prepared, run.reservation
+    prepared = plan.prepared
     spec, snapshot = prepared.spec, plan.snapshot
     return passports.Passport(
         segment=spec.name,
@@ -120,14 +129,7 @@ def _passport(
         exclusions=passports.NoisyTable(
             tuple(reason_words(reason) for reason in snapshot.values), tuple(snapshot.values.values()), snapshot.sigma
         ),
-        privacy=passports.Privacy(
-            mu_squared=str(reservation.mu_squared),
-            draws=reservation.draws,
-            delta=reservation.delta,
-            epsilon=epsilon_of(reservation.mu_squared, reservation.draws, reservation.delta),
-            assurance=ASSURANCE,
-            transcript=tuple(passports.Charge(d.path, d.step, d.part, str(d.mu_squared), d.bound, d.sigma, d.draws) for d in transcript),
-        ),
+        **costs,
         utility={figure.name: figure.value for figure in assessment.utility},
         fairness=tuple(
             passports.FairnessVerdict(
@@ -145,4 +147,16 @@ def _passport(
         ),
         approvals=(),
         recipients=(spec.output.destination,) if spec.output.destination else (),
+    )
+
+
+def _privacy(reservation: budget.Reservation, transcript: tuple[budget.Draw, ...]) -> passports.Privacy:
+    """What a reservation was charged, and for what."""
+    return passports.Privacy(
+        mu_squared=str(reservation.mu_squared),
+        draws=reservation.draws,
+        delta=reservation.delta,
+        epsilon=epsilon_of(reservation.mu_squared, reservation.draws, reservation.delta),
+        assurance=ASSURANCE,
+        transcript=tuple(passports.Charge(d.path, d.step, d.part, str(d.mu_squared), d.bound, d.sigma, d.draws) for d in transcript),
     )

@@ -1,35 +1,46 @@
 """From quarantine to the outside: approval, the second look at consent, pseudonyms, passport; reads, exports, recall.
 
 A release happens in this order, so that a crash at any point leaves nothing half released: (1) approvals suffice,
-(2) who may still be used, now, (3) the intent and the passport's digest in the log, (4) files beside, flushed, renamed,
-(5) under the writer's lock: consent again, then the status. Until (5) every read path answers that nothing is released.
+(2) the intent in the log, (3) the policy of today and who may still be used, (4) files beside, flushed, (5) under the writer's
+lock: consent again, the status with the passport's digest, and the files renamed, (6) the passport, against that entry.
+Until (5) every read path answers that nothing is released, and no passport of it can exist.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 import shutil
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from sqlalchemy import Connection
 from sqlmodel import Session
 
+from audit import log as audit_log
 from audit import passport as passports
 from audit.passport import Approval as SignedApproval
+from audit.verify import RELEASED
 from engine import reports
 from engine.admitting import admitted_among
-from engine.files import whole_file, whole_folder
+from engine.files import draft_file, draft_folder, flush_folder, place_file, place_folder, whole_file
 from engine.gates import gate, refusal
+from engine.planning import uses_of
 from engine.workspace import Workspace, WorkspaceError
 from governance import builds
-from governance.builds import Build, Status
+from governance.builds import Build, Status, required_approvals
 from governance.pseudonyms import pseudonyms
 from governance.store import stamp
-from policies.deciding import decide_destination
-from policies.decisions import Deny
+from policies.contract import Contract
+from policies.deciding import Request, decide, decide_destination
+from policies.decisions import Allow
+from policies.policy import Policy
+from policies.segment import Segment
 
 MEMBERSHIP = "membership.parquet"
 """In a build's folder: subject, segment, score. Never leaves as it is."""
@@ -46,82 +57,108 @@ def released(workspace: Workspace, build: builds.BuildId) -> Path:
 
 
 def approve(workspace: Workspace, name: str, comment: str = "") -> Build:
-    """Say yes to the newest build in quarantine; with the last yes it is released. Raises Refused."""
+    """Say yes to a build in quarantine; with the last yes it is released. Raises Refused, IntegrityError."""
     build = find(workspace, name, Status.QUARANTINED)
-    with workspace.store.read() as session:
-        enough = _yes(session, build) >= build.facts["required"]
-    if not enough:  # a release that a crash cut short needs no further yes
+    lawful = permit(workspace, build)
+    if _missing(workspace, lawful):  # a release that a crash cut short needs no further yes
         with workspace.store.transaction("approve") as write:
-            decision = builds.approve(write, build.id, build.facts["digests"]["policy"], comment)
+            decision = builds.approve(write, build.id, lawful.policy.digest(), comment)
         gate(decision)
-        with workspace.store.read() as session:
-            enough = _yes(session, build) >= build.facts["required"]
-    return release(workspace, build) if enough else reports.refresh(workspace, build)
+    return reports.refresh(workspace, build) if _missing(workspace, lawful) else release(workspace, build)
 
 
 def reject(workspace: Workspace, name: str, comment: str = "") -> Build:
-    """Say no to the newest build in quarantine; its membership is deleted. Raises Refused."""
+    """Say no to a build in quarantine; its membership is deleted. Raises Refused."""
     build = find(workspace, name, Status.QUARANTINED)
     with workspace.store.transaction("reject") as write:
         decision = builds.reject(write, build.id, build.facts["digests"]["policy"], comment)
     gate(decision)
-    shutil.rmtree(folder(workspace, build.id), ignore_errors=True)
+    _delete(workspace, build)
     return reports.refresh(workspace, build)
 
 
 def release(workspace: Workspace, build: Build) -> Build:
-    """Steps (2) to (5) of the module. Raises Refused if approvals are missing."""
-    policy_digest = build.facts["digests"]["policy"]
+    """Steps (2) to (6) of the module. Raises Refused if approvals are missing or the policy of today says no."""
+    target = released(workspace, build.id)
+    with workspace.store.transaction("release-intent") as write:
+        write.record("release.intended", build=build.id, segment=build.segment)
     while True:
-        members = _lawful(workspace, build)
-        passport = _passport(workspace, build)
-        with workspace.store.transaction("release-intent") as write:
-            index = write.record("release.intended", build=build.id, segment=build.segment, passport=passports.digest(passport))
-        checkpoint = workspace.checkpoint()
-        assert checkpoint is not None  # sealed by the transaction above
-        with workspace.store.read() as session:
-            proof = passports.prove(session.connection(), index, checkpoint)
-        with whole_folder(released(workspace, build.id), "release-files") as partial:
+        lawful = permit(workspace, build)
+        members = _lawful(workspace, lawful)
+        with draft_folder(target) as partial:
             _write(_pseudonymous(workspace, build, members), partial / f"membership.{build.facts['format']}")
-            (partial / "passport.json").write_bytes(passports.issue(passport, proof, workspace.keys.signer))
-        with workspace.store.transaction("release") as write:
-            if not _lawful(workspace, build, write.session).equals(members):
-                continue  # somebody withdrew while the files were written
-            decision = builds.release(write, build.id, policy_digest, build.facts["required"], passport=passports.digest(passport))
-        if isinstance(decision, Deny):
-            shutil.rmtree(released(workspace, build.id), ignore_errors=True)
+            flush_folder(partial, "release-files")
+            with workspace.store.transaction("release") as write:
+                if not _lawful(workspace, lawful, write.session).equals(members):
+                    continue  # somebody withdrew while the files were written
+                digest = passports.digest(_passport(write.session, build))
+                decision = builds.release(write, build.id, lawful.policy.digest(), lawful.required, passport=digest)
+                if isinstance(decision, Allow):  # of two releases at once the second is denied, and leaves the first alone
+                    place_folder(partial, target, "release-files")
         gate(decision)
+        passport(workspace, build)
         return reports.refresh(workspace, build)
 
 
+def passport(workspace: Workspace, build: Build) -> Path:
+    """The passport of a released build; issued now, against its entry in the log, if a crash came before it was."""
+    path = released(workspace, build.id) / "passport.json"
+    if not path.exists():
+        checkpoint = workspace.checkpoint()
+        with workspace.store.read() as session:
+            connection = session.connection()
+            signed = _passport(session, build)
+            wanted = {"build": build.id, "passport": passports.digest(signed)}
+            index = next(
+                e.index for e in _backwards(connection) if e.parsed["action"] == RELEASED and wanted.items() <= e.parsed["facts"].items()
+            )
+            assert checkpoint is not None and checkpoint.size > index  # sealed with the release, or when the workspace was opened
+            proof = passports.prove(connection, index, checkpoint)
+        with whole_file(path, "passport") as partial:
+            partial.write_bytes(passports.issue(signed, proof, workspace.keys.signer))
+    return path
+
+
 def members(workspace: Workspace, name: str, segment: str | None = None) -> list[dict[str, str]]:
-    """Pseudonyms of a released segment's members, less whoever may not be used any more. Logged."""
+    """Pseudonyms of a released segment's members, less whoever may not be used any more. Logged. Raises Refused."""
     build = find(workspace, name, Status.RELEASED)
+    lawful = permit(workspace, build)
     with workspace.store.transaction("look") as write:
         write.record("members.read", build=build.id, segment=build.segment)
-    table = _pseudonymous(workspace, build, _lawful(workspace, build))
+    table = _pseudonymous(workspace, build, _lawful(workspace, lawful))
     if segment is not None:
         table = table.filter(pc.equal(table["segment"], segment))
     return [dict(row) for row in table.to_pylist()]
 
 
 def export(workspace: Workspace, name: str, to: Path, destination: str | None) -> str:
-    """Write a released membership for a destination of the policy; returns the destination. Raises Refused."""
+    """Write a released membership for a destination of the policy; returns the destination. Raises Refused.
+
+    The file takes its place under the writer's lock, if the build is still released and everybody in it may still be used.
+    """
     build = find(workspace, name, Status.RELEASED)
-    spec = workspace.segment(build.segment)
-    wanted = destination or spec.output.destination
+    lawful = permit(workspace, build)
+    wanted = destination or lawful.spec.output.destination
     if wanted is None:
         raise WorkspaceError("`--destination`: the segment names none, expected one of the policy's")
-    gate(decide_destination(workspace.policy(spec.policy), wanted))
+    gate(decide_destination(lawful.policy, wanted))
     if to.suffix not in (".parquet", ".csv"):
         raise WorkspaceError(f"`--to`: got `{to.name}`, expected a name that ends in .parquet or .csv")
     with workspace.store.transaction("export-intent") as write:
         write.record("export.intended", build=build.id, segment=build.segment, destination=wanted)
-    with whole_file(to.resolve(), "export-file") as partial:
-        _write(_pseudonymous(workspace, build, _lawful(workspace, build)), partial, to.suffix)
-    with workspace.store.transaction("export") as write:
-        write.record("export.finished", build=build.id, segment=build.segment, destination=wanted)
-    return wanted
+    while True:
+        members = _lawful(workspace, lawful)
+        with draft_file(to.resolve()) as partial:
+            _write(_pseudonymous(workspace, build, members), partial, to.suffix)
+            with workspace.store.transaction("export") as write:
+                current = builds.find_build(write.session, build.id)
+                if current is None or current.status is not Status.RELEASED:
+                    find(workspace, build.id, Status.RELEASED)
+                if not _lawful(workspace, lawful, write.session).equals(members):
+                    continue  # somebody withdrew while the file was written
+                write.record("export.finished", build=build.id, segment=build.segment, destination=wanted)
+                place_file(partial, to.resolve(), "export-file")
+        return wanted
 
 
 def recall(workspace: Workspace, name: str, comment: str) -> Build:
@@ -130,9 +167,42 @@ def recall(workspace: Workspace, name: str, comment: str) -> Build:
     with workspace.store.transaction("recall") as write:
         decision = builds.recall(write, build.id, build.facts["digests"]["policy"], comment)
     gate(decision)
-    for path in (released(workspace, build.id), folder(workspace, build.id)):
-        shutil.rmtree(path, ignore_errors=True)
+    _delete(workspace, build)
     return reports.refresh(workspace, build)
+
+
+@dataclass(frozen=True, slots=True)
+class Lawful:
+    """A build that the policy of today still allows, by the spec that was built: only this is released, shown or exported."""
+
+    build: Build
+    spec: Segment
+    contract: Contract
+    policy: Policy
+    required: int
+
+
+def permit(workspace: Workspace, build: Build) -> Lawful:
+    """Decide again: the spec as it was built, against the contract it was built on and the policy as it is now.
+
+    Raises Refused, and IntegrityError if the build's facts are not those that the log vouches for.
+    """
+    with workspace.store.read() as session:
+        builds.check_facts(session, build.id)
+    spec = Segment.model_validate_json(json.dumps(build.facts["spec"]))
+    contract, policy = workspace.contract(spec.dataset), workspace.policy(spec.policy)
+    if contract.digest() != build.facts["digests"]["contract"]:
+        raise refusal(
+            build.segment,
+            "builds-pin-their-contract",
+            policy.digest(),
+            "the contract has changed since this was built",
+            f"digest of the contract: built on {build.facts['digests']['contract'][:19]}…, now {contract.digest()[:19]}…",
+            f"look at the change, then build anew: consentric build {build.segment}",
+        )
+    gate(decide(policy, Request(spec.purpose, contract, uses_of(contract, spec), spec.model.type)))
+    gate(decide_destination(policy, spec.output.destination))
+    return Lawful(build, spec, contract, policy, max(build.facts["required"], required_approvals(policy, spec.model.type)))
 
 
 def find(workspace: Workspace, name: str, status: Status | None = None) -> Build:
@@ -140,7 +210,10 @@ def find(workspace: Workspace, name: str, status: Status | None = None) -> Build
     with workspace.store.read() as session:
         exact = builds.find_build(session, builds.BuildId(name))
         other = (exact,) if exact else builds.builds(session, name)
-        if found := [build for build in other if status in (None, build.status)]:
+        found = [build for build in other if status in (None, build.status)]
+        if status is Status.QUARANTINED and len(found) > 1:
+            raise WorkspaceError(f"`{name}` has several builds in quarantine, name one: {', '.join(build.id for build in found)}")
+        if found:
             return found[0]
         if other:
             raise refusal(
@@ -154,13 +227,12 @@ def find(workspace: Workspace, name: str, status: Status | None = None) -> Build
     raise WorkspaceError(f"no build or segment `{name}`; see `consentric segments list`, or make one with `consentric build {name}`")
 
 
-def _lawful(workspace: Workspace, build: Build, session: Session | None = None) -> pa.Table:
+def _lawful(workspace: Workspace, lawful: Lawful, session: Session | None = None) -> pa.Table:
     """The members (subject, segment) that may be used now, in segments at or above the cohort floor, in a fixed order."""
-    table = pq.read_table(folder(workspace, build.id) / MEMBERSHIP)
-    shown = pa.array([part["name"] for part in build.facts["parts"] if not part["withheld"]], pa.string())
+    table = pq.read_table(folder(workspace, lawful.build.id) / MEMBERSHIP)
+    shown = pa.array([part["name"] for part in lawful.build.facts["parts"] if not part["withheld"]], pa.string())
     table = table.filter(pc.is_in(table["segment"], shown))
-    spec = workspace.segment(build.segment)
-    allowed = admitted_among(workspace, workspace.contract(spec.dataset), workspace.policy(spec.policy), build.purpose, table, session)
+    allowed = admitted_among(workspace, lawful.contract, lawful.policy, lawful.build.purpose, table, session)
     return table.filter(pc.is_in(table["subject"], allowed)).sort_by("subject")
 
 
@@ -179,12 +251,29 @@ def _write(table: pa.Table, path: Path, suffix: str | None = None) -> None:
         writer.writerows(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
-def _yes(session: Session, build: Build) -> int:
-    return sum(a.verdict is builds.Verdict.APPROVE and a.principal != build.builder for a in builds.approvals(session, build.id))
-
-
-def _passport(workspace: Workspace, build: Build) -> passports.Passport:
-    draft = passports.parse(build.facts["passport"].encode())
+def _missing(workspace: Workspace, lawful: Lawful) -> bool:
+    """Whether somebody else must say yes yet."""
     with workspace.store.read() as session:
-        signed = tuple(SignedApproval(a.principal, a.verdict, stamp(a.created)) for a in builds.approvals(session, build.id))
+        said = builds.approvals(session, lawful.build.id)
+    return sum(a.verdict is builds.Verdict.APPROVE and a.principal != lawful.build.builder for a in said) < lawful.required
+
+
+def _delete(workspace: Workspace, build: Build) -> None:
+    for path in (released(workspace, build.id), folder(workspace, build.id)):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _passport(session: Session, build: Build) -> passports.Passport:
+    draft = passports.parse(build.facts["passport"].encode())
+    signed = tuple(SignedApproval(a.principal, a.verdict, stamp(a.created)) for a in builds.approvals(session, build.id))
     return replace(draft, approvals=signed)
+
+
+def _holds(facts: dict[str, Any], wanted: set[tuple[str, str]]) -> bool:
+    return all(facts.get(key) == value for key, value in wanted)
+
+
+def _backwards(connection: Connection, step: int = 256) -> Iterator[audit_log.Entry]:
+    """Entries of the log, newest first."""
+    for stop in range(audit_log.size(connection), 0, -step):
+        yield from reversed(list(audit_log.entries(connection, max(0, stop - step), stop)))

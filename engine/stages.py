@@ -8,7 +8,7 @@ fairness attributes, and without a way to count.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,20 +17,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from engine.admitting import admission_now, grants_of, judged, resources
+from engine.admitting import admission_now, admitted_among, grants_of, intervals_of, judged, resources
 from engine.bench import Bench
+from engine.gates import Refused
 from engine.planning import Planned
 from engine.scale import Scale
 from engine.split import holdout_part
-from governance import admission as admissions
 from governance import budget, builds
 from governance.admission import Admission
 from governance.budget import LedgerMeter, Reservation
-from governance.consent import snapshot_events
 from governance.door import Column, Grant, LocalCohort
 from governance.minimise import Governed, governed
 from governance.population import attributes
 from governance.reads import ReadSets, attribute_reads
+from governance.room import ExtractionError
 from governance.selection import FLAGS
 from policies.segment import Feature
 
@@ -52,7 +52,7 @@ class People:
     subjects: pa.Array
     features: NDArray[np.int32]
     part: NDArray[np.int8]
-    flags: NDArray[np.int8]
+    flags: NDArray[np.int16]
     label: NDArray[np.int8] | None
     read_sets: ReadSets
 
@@ -82,19 +82,24 @@ def begin(bench: Bench, plan: Planned, shares: dict[str, float]) -> Iterator[Run
     try:
         yield run
     except BaseException as error:
-        _close(bench, run, type(error).__name__)
+        _close(bench, run, error)
         raise
 
 
-def _close(bench: Bench, run: Run, code: str) -> None:
-    """A build that ended badly: given back if nothing was drawn, else settled. `code` is the name of a type, never a message."""
+def _close(bench: Bench, run: Run, error: BaseException) -> None:
+    """A build that ended badly: given back if nothing was drawn, else settled. The log has a rule or a type's name, never a message."""
     with bench.workspace.store.transaction("build-failed") as write:
         found = builds.find_build(write.session, run.build.id)
         if found is None or found.status is not builds.Status.BUILDING:
             return
         drawn = budget.transcript(write.session, run.reservation.id)
-        (budget.settle if drawn else budget.release)(write, run.reservation.id)
-        builds.fail(write, run.build.id, code)
+        read = isinstance(error, ExtractionError)  # what rows did is not to be had for nothing, though rows are not to do anything
+        (budget.settle if drawn or read else budget.release)(write, run.reservation.id)
+        match error:
+            case Refused(findings=findings):
+                builds.refuse(write, run.build.id, tuple(finding.rule for finding in findings))
+            case _:
+                builds.fail(write, run.build.id, type(error).__name__)
 
 
 def admit(bench: Bench, plan: Planned) -> Admission:
@@ -109,10 +114,7 @@ def minimise(bench: Bench, plan: Planned, admission: Admission) -> Iterator[Gove
     workspace, prepared = bench.workspace, plan.prepared
     intervals = None
     if plan.extraction.consented:
-        now = workspace.store.clock()
-        with workspace.store.read() as session:
-            events = snapshot_events(session, now)
-        intervals = admissions.intervals(events, prepared.policy, prepared.spec.purpose, prepared.contract.jurisdiction, now)
+        intervals = intervals_of(workspace, prepared.contract, prepared.policy, prepared.spec.purpose)
     with governed(plan.extraction, admission.admitted(), resources(workspace), prepared.policy.strict, intervals) as inside:
         yield inside
 
@@ -133,25 +135,39 @@ def features(bench: Bench, plan: Planned, inside: Governed) -> People:
         everybody,
         np.concatenate(vectors) if vectors else np.zeros((0, len(scales)), np.int32),
         holdout_part(everybody, bench.workspace.keys.split) if spec.label else np.zeros(len(everybody), np.int8),
-        _aligned(inside.quality(), everybody, FLAGS, np.int8(0)),
+        _aligned(inside.quality(), everybody, FLAGS, 0),
         np.concatenate([*labels, np.zeros(0, np.int8)]) if spec.label else None,
         plan.extraction.read_sets,
     )
 
 
-def groups(bench: Bench, plan: Planned, people: People) -> NDArray[np.int8]:
+def still_admitted(bench: Bench, plan: Planned, people: People) -> People:
+    """Less whoever withdrew while features were computed: the last look at consent before anything is drawn."""
+    prepared = plan.prepared
+    table = pa.table({"subject": people.subjects})
+    allowed = admitted_among(bench.workspace, prepared.contract, prepared.policy, prepared.spec.purpose, table)
+    keep = pc.is_in(people.subjects, allowed.combine_chunks())
+    rows = keep.to_numpy(zero_copy_only=False)
+    label = None if people.label is None else people.label[rows]
+    return People(people.subjects.filter(keep), people.features[rows], people.part[rows], people.flags[rows], label, people.read_sets)
+
+
+def groups(bench: Bench, plan: Planned, people: People) -> NDArray[np.int16]:
     """(n_subjects, n_attributes) index of each attribute's group, -1 unknown: read for the fairness purpose, by its own admission."""
     prepared, workspace = plan.prepared, bench.workspace
     spec, contract, policy = prepared.spec, prepared.contract, prepared.policy
     names = [f"{attribute.table}.{attribute.column}" for attribute in spec.fairness]
     if not names or policy.fairness is None:
-        return np.zeros((len(people.subjects), 0), np.int8)
+        return np.zeros((len(people.subjects), 0), np.int16)
     now = workspace.store.clock()
     table = pa.table({"subject": people.subjects})
     allowed = judged(workspace, contract, policy, policy.fairness.purpose, table, now).admitted()
     granted = grants_of(attribute_reads(contract, spec.fairness))
-    found = attributes(contract, spec.fairness, granted, allowed, spec.as_of, workspace.source, now, resources(workspace))
-    return _aligned(found, people.subjects, names, np.int8(-1))
+    intervals = None
+    if any(contract.tables[attribute.table].collected_under_consent for attribute in spec.fairness):
+        intervals = intervals_of(workspace, contract, policy, policy.fairness.purpose)
+    found = attributes(contract, spec.fairness, granted, allowed, spec.as_of, workspace.source, now, resources(workspace), intervals)
+    return _aligned(found, people.subjects, names, -1)
 
 
 def scale_of(feature: Feature) -> Scale:
@@ -159,13 +175,13 @@ def scale_of(feature: Feature) -> Scale:
     return Scale(float(feature.bounds[0]), float(feature.bounds[1]), feature.scale == "log")
 
 
-def _aligned(table: pa.Table, subjects: pa.Array, columns: tuple[str, ...] | list[str], missing: np.int8) -> NDArray[np.int8]:
+def _aligned(table: pa.Table, subjects: pa.Array, columns: Sequence[str], missing: int) -> NDArray[np.int16]:
     """Columns of `table` in the order of `subjects`, (n_subjects, n_columns)."""
     place = pc.index_in(subjects, table["subject"].combine_chunks() if table.num_rows else pa.array([], pa.string()))
     filled = [
-        pc.fill_null(table[name].combine_chunks().cast(pa.int8()).take(place), pa.scalar(int(missing), pa.int8())).to_numpy(
+        pc.fill_null(table[name].combine_chunks().cast(pa.int16()).take(place), pa.scalar(missing, pa.int16())).to_numpy(
             zero_copy_only=False
         )
         for name in columns
     ]
-    return np.stack(filled, axis=1).astype(np.int8) if filled else np.zeros((len(subjects), 0), np.int8)
+    return np.stack(filled, axis=1).astype(np.int16) if filled else np.zeros((len(subjects), 0), np.int16)

@@ -21,8 +21,9 @@ from governance import principals
 from governance.keys import KeyFolder
 from governance.principals import Principal
 from governance.store import Store
-from policies import reading
+from policies import parsing, reading
 from policies.contract import Contract
+from policies.parsing import DocumentError
 from policies.policy import Policy
 from policies.segment import Segment
 
@@ -177,7 +178,11 @@ class Workspace:
 
     def documents(self, folder: str) -> tuple[str, ...]:
         """Names of the documents in `contracts`, `policies` or `segments`."""
-        return tuple(sorted(path.stem for path in (self.root / folder).glob("*.yaml")))
+        return tuple(sorted(path.stem for path in (self.root / folder).glob("*.yaml") if path.is_file()))
+
+    def complaint(self, folder: str, name: str, path: tuple[str, ...], got: str, expected: str) -> DocumentError:
+        """What to raise against a document that can be read and not be used, with the line of `path` in it."""
+        return DocumentError((parsing.parse(*self._document(folder, name)).problem(path, got, expected),))
 
     def source(self, location: str) -> Path:
         """Absolute path of a contract's source."""

@@ -16,6 +16,7 @@ Not here: what a release writes, and whether consent still allows it (`engine`),
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 import secrets
 from collections.abc import Mapping
@@ -25,6 +26,8 @@ from typing import Any, NewType
 
 from sqlmodel import Session, col, select
 
+from audit import log as audit_log
+from audit.merkle import IntegrityError
 from governance.door import ReservationId
 from governance.store import ApprovalRow, BuildRow, PlanRow, Transaction, moment
 from policies.decisions import Allow, Cause, Deny, Finding
@@ -163,6 +166,16 @@ def required_approvals(policy: Policy, model: str, at_least: int = 0) -> int:
     return max(policy.approvals.required if model in policy.approvals.models else 0, at_least)
 
 
+def check_facts(session: Session, build: BuildId) -> None:
+    """What approvers approve is what was built: the facts are those that the log has the digest of. Raises IntegrityError."""
+    row = session.get(BuildRow, build)
+    entry = next(iter(audit_log.entries(session.connection(), row.entry, row.entry + 1)), None) if row and row.entry is not None else None
+    expected = {"action": f"build.{Status.QUARANTINED}", "build": build, "facts": _digest(row.facts) if row else ""}
+    found = {"action": entry.parsed["action"], **entry.parsed["facts"]} if entry else {}
+    if any(found.get(key) != value for key, value in expected.items()):
+        raise IntegrityError(f"the facts of build `{build}` are not those that the log holds the digest of")
+
+
 def release(transaction: Transaction, build: BuildId, policy: Digest, required: int, **evidence: Any) -> Allow | Deny:
     """Out of quarantine, if enough people said yes. `evidence` goes into the log."""
     row, findings = _find(transaction, build, policy, Status.QUARANTINED)
@@ -257,9 +270,13 @@ def _move(transaction: Transaction, build: BuildId, to: Status, facts: Mapping[s
     if row is None or row.status != Status.BUILDING:
         raise BuildError(f"build `{build}` is {row.status if row else 'unknown'}, expected `{Status.BUILDING}`")
     row.status, row.facts = to, json.dumps(facts, sort_keys=True)
+    row.entry = transaction.record(f"build.{to}", build=build, facts=_digest(row.facts), **evidence)
     transaction.session.add(row)
-    transaction.record(f"build.{to}", build=build, **evidence)
     return _build(row)
+
+
+def _digest(facts: str) -> str:
+    return "sha256:" + hashlib.sha256(facts.encode()).hexdigest()
 
 
 def _find(transaction: Transaction, build: BuildId, policy: Digest, expected: Status) -> tuple[BuildRow | None, list[Finding]]:

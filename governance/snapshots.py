@@ -120,14 +120,15 @@ def take(
     policy: Policy,
     purpose: str,
     as_of: dt.date,
-    admission: Admission,
+    admission: Callable[[], Admission],
     noise: NoiseSource,
     patience: float = PATIENCE,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Snapshot:
     """The snapshot of the store's clock, drawn and paid for now if nobody did yet.
 
-    Raises BudgetExceeded if it cannot be paid, and then nothing changed.
+    `admission` is called after the intent is in the log, and only if nobody else has taken it. Raises BudgetExceeded if it
+    cannot be paid, and then nothing was read and nothing changed.
     """
     key = key_at(contract, policy, purpose, as_of, store.clock())
     waited = 0.0
@@ -139,8 +140,13 @@ def take(
                 return claim
             case Reservation():
                 query = reasons_query()
-                cohort = LocalCohort(admission.histogram_columns(), LedgerMeter(store, claim.id))
-                counts = cohort.noisy_sum(query, claim.grant(), noise).ravel()
+                try:
+                    cohort = LocalCohort(admission().histogram_columns(), LedgerMeter(store, claim.id))
+                    counts = cohort.noisy_sum(query, claim.grant(), noise).ravel()
+                except Exception:
+                    with store.transaction("snapshot-failed") as transaction:
+                        _abandon(transaction, key, claim)
+                    raise
                 values = {reason: float(counts[reason]) for reason in Reason}
                 with store.transaction("snapshot-result") as transaction:
                     _fill(transaction, key, claim, values, claim.grant().sigma(query.bound))
@@ -186,6 +192,15 @@ def _fill(transaction: Transaction, key: Key, claim: Reservation, values: Mappin
         transaction.session.add(row)
         shown = {reason.name.lower(): round(value) for reason, value in values.items()}
         transaction.record("snapshot.taken", snapshot=row.id, reservation=claim.id, histogram=shown, sigma=str(sigma))
+
+
+def _abandon(transaction: Transaction, key: Key, claim: Reservation) -> None:
+    """A fault ended it: what was reserved stays spent, and the next need begins anew without waiting."""
+    row = transaction.session.get(SnapshotRow, str(key))
+    settle(transaction, claim.id)
+    if row and row.reservation == claim.id:
+        transaction.session.delete(row)
+    transaction.record("snapshot.failed", snapshot=str(key), reservation=claim.id)
 
 
 def _snapshot(row: SnapshotRow, key: Key) -> Snapshot:

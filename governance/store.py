@@ -153,6 +153,7 @@ class BuildRow(SQLModel, table=True):
     released: int | None = None
     reservation: str
     facts: str = "{}"
+    entry: int | None = None
 
 
 class ApprovalRow(SQLModel, table=True):

@@ -153,7 +153,7 @@ def snapshot(folder: Path) -> None:
     from governance.admission import Admission
 
     people = pa.table({"subject": [str(i) for i in range(50)], "reason": pa.array([i % 3 for i in range(50)], pa.int8())})
-    snapshots.take(sealed(folder), contract(), policy(), ADS, AS_OF, Admission(people), WitnessedNoise(folder), patience=0.0)
+    snapshots.take(sealed(folder), contract(), policy(), ADS, AS_OF, lambda: Admission(people), WitnessedNoise(folder), patience=0.0)
 
 
 def shown(session: Session) -> bool:

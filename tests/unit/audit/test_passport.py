@@ -30,6 +30,7 @@ from governance.accounting import RESERVED_DRAWS, epsilon_of, mu_squared_of
 from tests.evidence import Evidence, body, signer
 
 MU = mu_squared_of(1.0, 1e-5)
+SHARED = mu_squared_of(0.1, 1e-5, 256)
 LINES = (
     Charge("all/counts", "count", "ALL", str(MU / 4), 1.0, 1.0 / float(MU / 4) ** 0.5, 6),
     Charge("all/learn", "moments", "TRAIN", str(MU * 3 / 4), 2.5, 2.5 / float(MU * 3 / 4) ** 0.5, 240),
@@ -45,6 +46,9 @@ PASSPORT = Passport(
     consent_leaves=50_000,
     read_sets=(ReadSet("spend_90d", ("transactions.amount", "transactions.bought_on")),),
     exclusions=NoisyTable(("admitted", "withdrawn"), (20_000.5, 31.0), 12.25),
+    snapshot=Privacy(
+        str(SHARED), 256, 1e-5, epsilon_of(SHARED, 256, 1e-5), "exact", (Charge("all", "admission", "ALL", str(SHARED), 1.0, 99.0, 10),)
+    ),
     privacy=Privacy(str(MU), RESERVED_DRAWS, 1e-5, epsilon_of(MU, RESERVED_DRAWS, 1e-5), "exact", LINES),
     utility={"silhouette": 0.5},
     fairness=(FairnessVerdict("age", "selection rate", "selected", "19-24", "inconclusive", 0.2, 1.0, 0.5),),
@@ -60,13 +64,13 @@ def evidence(tmp_path: Path) -> Evidence:
     return evidence
 
 
-def intent(passport: Passport) -> bytes:
-    """The entry that records the intent to release."""
-    return json.dumps({"action": "release", "facts": {"build": passport.build, "passport": digest(passport)}, "v": 1}).encode()
+def intent(passport: Passport, action: str = verify.RELEASED) -> bytes:
+    """The entry that records the release."""
+    return json.dumps({"action": action, "facts": {"build": passport.build, "passport": digest(passport)}, "v": 1}).encode()
 
 
-def proof_of(evidence: Evidence, passport: Passport) -> LogProof:
-    index = evidence.add(intent(passport))
+def proof_of(evidence: Evidence, passport: Passport, action: str = verify.RELEASED) -> LogProof:
+    index = evidence.add(intent(passport, action))
     evidence.add(body(9))
     checkpoint = evidence.file.read()
     assert checkpoint is not None
@@ -90,6 +94,11 @@ def test_a_passport_reads_back(evidence: Evidence) -> None:
     proof = proof_of(evidence, PASSPORT)
     assert read(issue(PASSPORT, proof, signer()), signer().verifier) == (PASSPORT, proof)
     assert parse(dump(PASSPORT)) == PASSPORT
+
+
+def test_an_entry_that_is_no_release_makes_no_passport(evidence: Evidence) -> None:
+    with pytest.raises(IntegrityError, match="is no release"):
+        issue(PASSPORT, proof_of(evidence, PASSPORT, "release.intended"), signer())
 
 
 def test_the_envelope_is_an_in_toto_statement(evidence: Evidence) -> None:

@@ -31,7 +31,7 @@ def admission(admitted: int = 900, withdrawn: int = 100) -> Admission:
 
 
 def get(opened: Store, people: Admission, noise: Any = None, purpose: str = ADS, rules: Policy | None = None, **more: Any) -> Snapshot:
-    return take(opened, contract(), rules or policy(), purpose, AS_OF, people, noise or SeededNoise(3), **more)
+    return take(opened, contract(), rules or policy(), purpose, AS_OF, lambda: people, noise or SeededNoise(3), **more)
 
 
 def spent(opened: Store, rules: Policy | None = None) -> int:
@@ -218,7 +218,23 @@ def test_another_population_is_another_snapshot(tmp_path: Path) -> None:
     """Another day, or another contract, is another set of people: counted, and paid for, by itself."""
     opened = store(tmp_path)
     first = get(opened, admission())
-    earlier = take(opened, contract(), policy(), ADS, dt.date(2025, 1, 1), admission(400), SeededNoise(4))
-    moved = take(opened, contract(description="moved"), policy(), ADS, AS_OF, admission(300), SeededNoise(5))
+    earlier = take(opened, contract(), policy(), ADS, dt.date(2025, 1, 1), lambda: admission(400), SeededNoise(4))
+    moved = take(opened, contract(description="moved"), policy(), ADS, AS_OF, lambda: admission(300), SeededNoise(5))
     assert len({first.id, earlier.id, moved.id}) == len({first.reservation, earlier.reservation, moved.reservation}) == 3
     assert first.admitted > earlier.admitted + 100 > moved.admitted
+
+
+def test_the_intent_is_on_record_before_anybody_is_counted_and_a_fault_leaves_it_spent(tmp_path: Path) -> None:
+    opened = store(tmp_path)
+
+    def faulty() -> Admission:
+        with opened.read() as session:
+            assert [e.parsed["action"] for e in log.entries(session.connection())][-1] == "snapshot.intended"
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        take(opened, contract(), policy(), ADS, AS_OF, faulty, SeededNoise(1))
+    with opened.read() as session:
+        assert current(session, contract(), policy(), ADS, AS_OF, START) is None
+        assert balances(session, contract(), policy(), START)[0].spent > 0
+    assert get(opened, admission(), patience=60.0, sleep=lambda _: pytest.fail("nobody is there to wait for")).admitted > 0
