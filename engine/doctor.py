@@ -33,8 +33,10 @@ def examine(where: Path | None, repair: bool) -> list[Check]:
     """Every check; with `repair`, leftovers of crashes are cleared and reservations without a draw given back."""
     workspace = Workspace.find(where)
     checks = [*_keys(workspace), _modes(workspace)]
+    if not all(check.ok for check in checks):  # without its keys nothing else of a workspace can be looked at
+        return checks
     try:
-        workspace.open()
+        workspace.open(alone=repair)
     except IntegrityError as error:
         return [*checks, Check("log", False, str(error), "run `consentric audit verify`; keep the files as they are", Exit.INTEGRITY)]
     checks += [_checkpoint(workspace), *_stranded(workspace, repair), _leftovers(workspace, repair)]
@@ -67,15 +69,15 @@ def _stranded(workspace: Workspace, repair: bool) -> list[Check]:
     """Builds that a crash ended: they stay spent if anything was drawn, and can be given back if nothing was."""
     with workspace.store.read() as session:
         stranded = builds.builds(session, status=Status.BUILDING)
-        undrawn = {reservation.id for reservation in budget.undrawn(session)}
     if repair:
         for build in stranded:
             with workspace.store.transaction("doctor") as write:
                 builds.fail(write, build.id, "crashed")
-                (budget.release if build.reservation in undrawn else budget.settle)(write, build.reservation)
+                drawn = budget.transcript(write.session, build.reservation)
+                (budget.settle if drawn else budget.release)(write, build.reservation)
         return [Check("builds", True, f"{len(stranded)} unfinished builds closed")]
     return [
-        Check("builds", False, f"build `{build.id}` of `{build.segment}` did not end", "if it is not running: consentric doctor --repair")
+        Check("builds", False, f"build `{build.id}` of `{build.segment}` did not end", "if it does not run: consentric doctor --repair")
         for build in stranded
     ] or [Check("builds", True, "none unfinished")]
 
@@ -89,14 +91,15 @@ def _leftovers(workspace: Workspace, repair: bool) -> Check:
         for kind, states in keep.items()
         for path in (workspace.hidden / kind).glob("*")
         if known.get(builds.BuildId(path.name)) not in states
-    ]
-    if repair:
+    ] + list(workspace.hidden.glob("spill-*"))  # of a locked room (governance.room): may hold rows
+    if repair and found:
+        with workspace.store.transaction("doctor") as write:
+            write.record("doctor.cleared", folders=len(found))
         for path in found:
             shutil.rmtree(path, ignore_errors=True)
         found = []
-    return Check(
-        "leftovers", not found, f"{len(found)} folders of builds that were cut short", "consentric doctor --repair" if found else None
-    )
+    remedy = "consentric doctor --repair" if found else None
+    return Check("leftovers", not found, f"{len(found)} folders of builds that were cut short", remedy)
 
 
 def _versions() -> list[Check]:

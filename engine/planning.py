@@ -14,7 +14,7 @@ from functools import partial
 from engine.admitting import admission_now, grants_of
 from engine.bench import Bench
 from engine.forecast import Forecast, forecast_clusters, forecast_propensity
-from engine.gates import gate, refusal
+from engine.gates import Refused, gate, refusal
 from engine.workspace import Workspace, WorkspaceError
 from governance import builds, minimise, snapshots
 from governance.accounting import mu_squared_of
@@ -71,7 +71,7 @@ class Planned:
 
 
 def prepare(workspace: Workspace, name: str) -> Prepared:
-    """Read and decide. Raises DocumentError, ExpressionError, WorkspaceError, and Refused (recorded) for a denial."""
+    """Read and decide. Raises DocumentError, ExpressionError, WorkspaceError, and Refused for a denial."""
     spec = workspace.segment(name)
     if spec.name != name:
         raise WorkspaceError(f"segments/{name}.yaml: `name` is `{spec.name}`, expected `{name}`")
@@ -79,13 +79,8 @@ def prepare(workspace: Workspace, name: str) -> Prepared:
     _in_the_past(workspace, spec)
     uses = _uses(workspace, contract, spec)
     request = Request(spec.purpose, contract, uses, spec.model.type)
-    for decision in (decide(policy, request), decide_destination(policy, spec.output.destination)):
-        if isinstance(decision, Deny):
-            with workspace.store.transaction("plan-denied") as write:
-                write.record(
-                    "plan.denied", segment=name, findings=[f"{f.subject}: {f.rule}" for f in decision.because], policy=policy.digest()
-                )
-            gate(decision)
+    gate(decide(policy, request))
+    gate(decide_destination(policy, spec.output.destination))
     return Prepared(spec, contract, policy, uses, judge(policy, request))
 
 
@@ -106,7 +101,17 @@ def uses_of(contract: Contract, spec: Segment) -> tuple[Use, ...]:
 
 
 def plan(bench: Bench, name: str) -> Planned:
-    """Everything short of training. Raises Refused, BudgetExceeded and what `prepare` raises."""
+    """Everything short of training. Raises Refused and BudgetExceeded, which are recorded, and what `prepare` raises."""
+    try:
+        return _plan(bench, name)
+    except (Refused, BudgetExceeded) as no:
+        reasons = [f"{f.subject}: {f.rule}" for f in no.findings] if isinstance(no, Refused) else [f"budget of the {no.which}"]
+        with bench.workspace.store.transaction("plan-refused") as write:
+            write.record("plan.refused", segment=name, reasons=reasons)
+        raise
+
+
+def _plan(bench: Bench, name: str) -> Planned:
     workspace = bench.workspace
     bench.progress("decide")
     prepared = prepare(workspace, name)

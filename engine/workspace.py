@@ -7,6 +7,7 @@ checkpoint that a crash left behind. Here, and only here, paths, keys, clock and
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
 import json
 import os
 import tomllib
@@ -124,10 +125,14 @@ class Workspace:
         partial.rename(root / FILE)  # last, so that a half-made workspace is never found
         return workspace
 
-    def open(self) -> Workspace:
-        """Hold log and checkpoint against each other. Raises IntegrityError, StoreError, KeyFault, WorkspaceError."""
+    def open(self, alone: bool = False) -> Workspace:
+        """Hold log and checkpoint against each other. Raises IntegrityError, StoreError, KeyFault, WorkspaceError.
+
+        Commands share an opened workspace until they end; `alone` it is for repairs, which must not meet a build that runs.
+        """
         from audit import log as audit_log
 
+        self._in_use(alone)
         checkpoint = self.checkpoint_file.read()
         with self.store.read() as session:
             audit_log.check_against(session.connection(), checkpoint)
@@ -137,6 +142,15 @@ class Workspace:
             raise WorkspaceError("`workspace.demo` is true in consentric.toml, but the log says that this workspace was not made as a demo")
         self.store.seal()  # catches up after a crash between commit and checkpoint, and mends a torn slot
         return self
+
+    def _in_use(self, alone: bool) -> None:
+        """Held as long as this workspace is."""
+        self._use = os.fdopen(os.open(self.hidden / "in-use", os.O_RDWR | os.O_CREAT, 0o600))
+        try:
+            fcntl.flock(self._use, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
+        except BlockingIOError:
+            self._use.close()
+            raise WorkspaceError("another command is at work in this workspace; try again when it has ended") from None
 
     # -- what is inside ----------------------------------------------------------------------------------------------
 
