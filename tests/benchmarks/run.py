@@ -1,0 +1,31 @@
+"""`make bench`: every benchmark after the other, each in a process of its own; `make bench SIZES="1e6 1e7 5e7"` for larger ones.
+
+Speed is told as ratios against a peer in the same run: absolute times are the machine's, not ours.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+
+def main() -> None:
+    """Run them all; ends with the number of those that failed."""
+    sizes = os.environ.get("SIZES", "1e6 1e7").split()
+    seeds = os.environ.get("SEEDS", "20")
+    failed = 0
+    for title, module, arguments in (
+        ("governed features ÷ the same SQL on plain DuckDB", "features", sizes),
+        ("whole builds as events grow", "builds", sizes),
+        ("admission", "admission", ["1e6"]),
+        ("DP clusters: inertia ÷ best of non-private restarts", "clusters", [seeds]),
+        ("DP propensity: AUC lost against non-private logistic regression", "propensity", [seeds]),
+    ):
+        print(f"\n== {title}", flush=True)
+        failed += subprocess.run([sys.executable, "-m", f"tests.benchmarks.{module}", *arguments], check=False).returncode != 0
+    raise SystemExit(failed)
+
+
+if __name__ == "__main__":
+    main()
