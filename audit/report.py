@@ -41,7 +41,8 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """What the report is about. `subject` in the singular and plural; `notes` stand at the top, e.g. that consents are generated."""
+    """What the report is about. `subject` in the singular and plural; `notes` stand at the top, e.g. that consents are generated;
+    `request`: what was asked for besides features, as (what, value)."""
 
     segment: str
     description: str
@@ -55,6 +56,7 @@ class Heading:
     built_by: str
     built_at: dt.datetime
     notes: tuple[str, ...] = ()
+    request: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided on one column, purpose or row rule. `cause`: permit, forbid, no permit, gap, error, fairness only."""
+    """What was decided on one column, purpose or row rule. `cause`: permit, forbid, no permit, gap, error, fairness only.
+    `asked`: False for a column that the segment left alone, and that would have been denied."""
 
     subject: str
     allowed: bool
@@ -80,6 +83,7 @@ class Decision:
     condition: str = ""
     legal: str | None = None
     remedy: str | None = None
+    asked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +165,12 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Fairness:
-    """One finding an attribute. `consequence`: what the policy does with the verdict, in words."""
+    """One finding an attribute. `consequence`: what the policy does with the verdict, in words. `well_covered`: the share of
+    subjects with a known group below which the page says what keeps a group from being known."""
 
     findings: tuple[FairnessFinding, ...]
     consequence: str
+    well_covered: float = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +248,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that the page shows, in its order."""
+    """Everything that the page shows, in its order. `forecast`: what was expected before anything was spent, in words."""
 
     heading: Heading
     features: tuple[Feature, ...]
@@ -259,6 +265,7 @@ class Report:
     approvals: tuple[Approval, ...]
     approvals_required: int
     record: Record
+    forecast: str = ""
 
 
 def render(report: Report) -> str:
@@ -276,6 +283,7 @@ def render(report: Report) -> str:
         wording.sentence,
         wording.moment,
         wording.day,
+        wording.quoted,
     ):
         environment.filters[words.__name__] = words
     return environment.get_template("report.html").render(report=report)
@@ -317,13 +325,12 @@ def _summary(report: Report) -> str:
     if admission.excluded:
         most = max(admission.excluded, key=lambda count: count.value)
         sentences.append(f"{_counted(*admission.excluded)} {many} were left out, most often because: {most.label}.")
-    denied = sum(not decision.allowed for decision in report.decisions)
-    sentences.append(f"{denied} of {len(report.decisions)} decisions were denials." if denied else "Nothing that was asked for was denied.")
+    asked = [decision.allowed for decision in report.decisions if decision.asked]
+    denied = asked.count(False)
+    sentences.append(f"{denied} of {len(asked)} decisions were denials." if denied else "Nothing that was asked for was denied.")
     if report.fairness and report.fairness.findings:
         sentences.append(f"Fairness is {_FAIRNESS[worst(report.fairness.findings)]}.")
-    sentences.append(
-        f"The statistics in this report and in the model cost ε {wording.number(report.privacy.epsilon)} of differential privacy."
-    )
+    sentences.append(f"The model and its statistics cost ε {wording.number(report.privacy.epsilon)} of differential privacy.")
     sentences.append(f"The segment is {heading.status.value}.")
     return " ".join(sentences)
 

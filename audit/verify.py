@@ -21,6 +21,7 @@ import hashlib
 import json
 import math
 import os
+import os
 import sqlite3
 import sys
 from collections.abc import Iterable, Sequence
@@ -272,7 +273,8 @@ def verify_log(database: Path, checkpoint: Path, key: Key, last_seen: Path | Non
             findings.append(Finding("last-seen checkpoint", str(error)))
     # 2. every leaf and node, in one consistent read
     try:
-        connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        still = "" if os.access(database.parent, os.W_OK) else "&immutable=1"  # a copy that nobody may write needs no lock file
+        connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro{still}", uri=True, isolation_level=None)
         connection.text_factory = lambda raw: raw.decode(errors="replace")  # text where a blob belongs must not stop us
         try:
             connection.execute("BEGIN")

@@ -7,6 +7,8 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 
+from markupsafe import Markup, escape
+
 Z95 = 1.96
 """Standard deviations of noise on either side that hold 95 % of it."""
 
@@ -19,6 +21,14 @@ def count(value: float, sigma: float) -> str:
 def sentence(text: str) -> str:
     """With a capital first letter, the rest as it is."""
     return text[:1].upper() + text[1:]
+
+
+def quoted(text: str) -> Markup:
+    """What stands in backticks set as code; everything is escaped."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # one of them stands alone
+        return escape(text)
+    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else escape(part) for i, part in enumerate(parts))
 
 
 def number(value: float) -> str:

@@ -5,6 +5,7 @@ Everything here works on noisy values. Silhouette and Davies-Bouldin are measure
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from audit import fairness as judging
 from audit.fairness import Bounds, Confusion, FairnessFinding, GroupTable, Verdict
 from audit.report import Coefficient, Count, Figure, Profile, QualityRule
 from audit.report import Propensity as PropensityPage
+from audit.wording import number
 from engine import assess as door
 from engine import curves, propensity
 from engine.assess import Noisy
@@ -34,6 +36,8 @@ from governance.snapshots import FLOOR_DEVIATIONS
 from policies.contract import Table
 from policies.policy import Outcome
 from policies.segment import Propensity
+
+_DAYS, _COUNT, _WORD = re.compile(r"\s*days_since\b", re.IGNORECASE), re.compile(r"\s*count\b", re.IGNORECASE), re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +90,7 @@ def assess(bench: Bench, plan: Planned, people: People, learned: Learned, run: R
             cohort = people.cohort(run.meter, segment=learned.assigned, score=learned.score)
             parts = _selected(bench, plan, learned, run, cohort)
             utility, page = _curves(bench, plan, learned, scorer, run, cohort)
-            headline = (
-                f"AUC {utility[0].value:.2f} ({utility[0].interval[0]:.2f} to {utility[0].interval[1]:.2f})" if utility[0].interval else ""
-            )
+            headline = _ranking(utility[0])
             centres = None
     shapes = door.profiles(people.cohort(run.meter, segment=learned.assigned), len(parts), run.grants["profiles"], bench.noise)
     found = Assessment(
@@ -138,8 +140,10 @@ def _cluster_parts(plan: Planned, model: ClusterModel) -> tuple[Part, ...]:
     total = max(float(model.sizes.clip(min=0).sum()), 1.0)
     described = []
     for centre in model.centres:
-        values = (f"{name} {scale_of(f).decode(np.array([x]))[0]:.3g}" for (name, f), x in zip(spec.features.items(), centre, strict=True))
-        described.append(", ".join(values))
+        values = (float(scale_of(f).decode(np.array([x]))[0]) for f, x in zip(spec.features.values(), centre, strict=True))
+        units = ((f" {hint.unit}" if hint.unit else "") for hint in hints)
+        named = zip(spec.features, values, units, strict=True)
+        described.append("around " + ", ".join(f"{name} {number(value)}{unit}" for name, value, unit in named))
     return tuple(
         _part(plan, name, text, float(size), model.sizes_sigma, max(float(size), 0.0) / total)
         for name, text, size in zip(names, described, model.sizes, strict=True)
@@ -152,8 +156,13 @@ def _part(plan: Planned, name: str, description: str, size: float, sigma: float,
 
 
 def _unit(table: Table, expression: str) -> str | None:
-    """The unit of the only column with one that the expression names."""
-    units = {column.unit for name, column in table.columns.items() if column.unit and name in expression}
+    """Days of what counts days, none of what counts rows, else the unit of the only column with one that the expression names."""
+    if _DAYS.match(expression):
+        return "days"
+    if _COUNT.match(expression):
+        return None
+    named = frozenset(_WORD.findall(expression))
+    units = {column.unit for name, column in table.columns.items() if column.unit and name in named}
     return units.pop() if len(units) == 1 else None
 
 
@@ -208,6 +217,14 @@ def _curves(
     return utility, page
 
 
+def _ranking(area: Figure) -> str:
+    """AUC in words; without a number where nothing is known of it."""
+    low, high = area.interval or (0.0, 1.0)
+    if (low, high) == (0.0, 1.0):
+        return "AUC cannot be told: too few with the label, or without it, or too much noise"
+    return f"AUC {area.value:.2f} ({low:.2f} to {high:.2f})"
+
+
 def _selected_rule(model: object, learned: Learned) -> str:
     top = model.top if isinstance(model, Propensity) else None
     return f"the likeliest {100 * top:g} %" if top else f"probability of at least {(learned.threshold or 0) / propensity.ONE:.2f}"
@@ -252,9 +269,10 @@ def _rules(tables: dict[str, Table]) -> dict[str, str]:
     words: dict[str, list[str]] = {flag: [] for flag in FLAGS}
     for name, table in tables.items():
         if table.duplicates == "drop":
-            words["duplicates"].append(f"identical rows of {name} count once")
+            words["duplicates"].append(f"rows of {name} that are equal in every column read here count once")
         if table.returns:
-            words["returns"].append(f"rows of {name} with {table.returns.column} below {table.returns.below}: {table.returns.rule}")
+            action = {"drop": "are left out", "net": "are kept, and taken off sums"}[table.returns.rule]
+            words["returns"].append(f"rows of {name} with {table.returns.column} below {table.returns.below} {action}")
         for column, declared in table.columns.items():
             if declared.missing is not None:
                 words["missing"].append(f"missing {name}.{column} is read as {declared.missing}")

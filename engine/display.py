@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from policies.decisions import Finding
+
+WIDEST = 72
+"""Characters of a table's cell before it goes on in the next line."""
+
+_NUMBER = re.compile(r"[-−]?[0-9][0-9,.]*( ± [0-9,]+)?( ?%)?|")
 
 
 class Display:
@@ -19,17 +26,17 @@ class Display:
 
     def result(self, data: Mapping[str, Any], text: str = "") -> None:
         """The command's one result: `data` with --json, else `text`."""
-        print(json.dumps(data, indent=2, ensure_ascii=False, default=str) if self.as_json else text)
+        print(json.dumps(data, indent=2, ensure_ascii=False, default=str) if self.as_json else printable(text))
 
     def note(self, text: str) -> None:
         """A remark for whoever watches."""
-        print(text, file=sys.stderr)
+        print(printable(text), file=sys.stderr)
 
     def refused(self, findings: Sequence[Finding], code: int, headline: str = "refused") -> None:
         """Every reason, at once."""
         if self.as_json:
             print(json.dumps({"exit": code, "refused": [as_data(f) for f in findings]}, indent=2, ensure_ascii=False))
-        print(f"{headline} (exit {code})\n" + "\n".join(finding_lines(findings)), file=sys.stderr)
+        self.note(f"{headline} (exit {code})\n" + "\n".join(finding_lines(findings)))
 
     @contextmanager
     def progress(self, title: str, steps: int) -> Iterator[Callable[[str], None]]:
@@ -74,15 +81,27 @@ def finding_lines(findings: Iterable[Finding]) -> Iterator[str]:
             yield f"    way out: {finding.remedy}"
 
 
+def printable(text: str) -> str:
+    """Without what would move a terminal's cursor or change its colours: texts of consents and documents are other people's."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
 def table(rows: Sequence[Sequence[object]], head: Sequence[str]) -> str:
-    """Plain aligned columns; numbers to the right."""
+    """Plain aligned columns; numbers to the right, long cells over several lines, columns without name and content left out."""
     cells = [[str(c) for c in row] for row in rows]
-    numeric = [bool(cells) and all(c[:1].isdigit() or c[:1] in "-±" or not c for c in column) for column in zip(*cells, strict=True)] or [
-        False
-    ] * len(head)
-    widths = [max(len(h), *(len(r[i]) for r in cells)) if cells else len(h) for i, h in enumerate(head)]
+    kept = [i for i, name in enumerate(head) if name or any(row[i] for row in cells)]
+    names, cells = [head[i] for i in kept], [[row[i] for i in kept] for row in cells]
+    numeric = [bool(cells) and all(_NUMBER.fullmatch(row[i]) for row in cells) for i in range(len(names))]
+    lines = [line for row in cells for line in _wrapped(row)]
+    widths = [max(len(line[i]) for line in [names, *lines]) for i in range(len(names))]
 
-    def line(row: Sequence[str]) -> str:
-        return "  ".join(c.rjust(w) if right else c.ljust(w) for c, w, right in zip(row, widths, numeric, strict=True)).rstrip()
+    def aligned(line: Sequence[str]) -> str:
+        return "  ".join(c.rjust(w) if right else c.ljust(w) for c, w, right in zip(line, widths, numeric, strict=True)).rstrip()
 
-    return "\n".join([line(list(head)), "  ".join("-" * w for w in widths), *map(line, cells)])
+    return "\n".join([aligned(names), "  ".join("-" * w for w in widths), *map(aligned, lines)])
+
+
+def _wrapped(row: Sequence[str]) -> list[list[str]]:
+    """The lines of one row."""
+    columns = [textwrap.wrap(cell, WIDEST, break_long_words=False, break_on_hyphens=False) or [""] for cell in row]
+    return [[column[i] if i < len(column) else "" for column in columns] for i in range(max(map(len, columns), default=0))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,16 @@ def checkpoint(workspace: Workspace) -> str:
 
 def _summary(facts: dict[str, Any]) -> str:
     """Short facts on one line."""
-    parts = [f"{key}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}" for key, value in facts.items()]
+    parts = [f"{key}={_short(key, value)}" for key, value in facts.items()]
     line = " ".join(part if len(part) <= 48 else part[:45] + "…" for part in parts)
     return line if len(line) <= 110 else line[:109] + "…"
+
+
+def _short(key: str, value: Any) -> str:
+    """A fraction as a decimal number, everything else as it is."""
+    if key == "mu_squared":
+        return f"{float(Fraction(str(value))):.3g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _read(path: Path) -> bytes:

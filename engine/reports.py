@@ -15,11 +15,12 @@ from pydantic import TypeAdapter
 from audit import report as page
 from audit.passport import ReadSet
 from audit.report import Report
+from audit.wording import small
 from engine.bench import Bench
 from engine.files import whole_file
 from engine.planning import Planned
 from engine.stages import People, Run
-from engine.wording import reason_words
+from engine.wording import WELL_COVERED, duration_words, reason_words
 from engine.workspace import Workspace
 from governance import budget, builds
 from governance.accounting import epsilon_of
@@ -28,10 +29,10 @@ from governance.budget import Balance, balances
 from governance.builds import Build, Status
 from policies.deciding import Request, Use, judge
 from policies.decisions import Cause, Finding
-from policies.documents import show_duration
+from policies.segment import Clusters, KRange, Propensity
 
 if TYPE_CHECKING:
-    from engine.assessment import Assessment
+    from engine.assessment import Assessment, Part
 
 _STATUS = {
     Status.QUARANTINED: page.Status.QUARANTINE,
@@ -46,10 +47,17 @@ WHAT = {
     "curve": "how well scores rank and predict",
     "profiles": "distributions of features by segment",
     "sizes": "sizes of segments",
+    "all": "how many may be used: a snapshot, charged once for every plan and build of its interval",
     "flags": "how many the data rules touched",
     "fairness": "fairness tables",
 }
 """Shares of a build's budget, in words."""
+
+CLAIMED = "this is a demo: people act here under names that they claim, and nobody checks them"
+
+NOBODY = "nobody"
+UNASKED = f"needed by `{NOBODY}`"
+"""What a decision says of a column that the segment left alone."""
 
 
 def refresh(workspace: Workspace, build: Build) -> Build:
@@ -89,17 +97,19 @@ def compose(
             as_of=spec.as_of,
             built_by=run.build.builder,
             built_at=run.build.created,
-            notes=workspace.settings.notes,
+            notes=(*workspace.settings.notes, *([CLAIMED] if workspace.principal.unsafe else [])),
+            request=_request(plan),
         ),
         features=_features(plan),
-        decisions=tuple(_decision(finding) for finding in (*prepared.findings, *_not_asked(plan))),
+        decisions=(*(_decision(f, True) for f in prepared.findings), *(_decision(f, False) for f in _not_asked(plan))),
         admission=_admission(plan),
         quality=assessment.quality,
-        parts=tuple(page.Part(p.name, p.description, page.Count(p.name, p.size, p.sigma), p.share) for p in assessment.parts),
+        parts=tuple(_part(part, policy.cohort_floor) for part in assessment.parts),
         profiles=assessment.profiles,
         propensity=assessment.propensity,
         utility=assessment.utility,
-        fairness=page.Fairness(assessment.fairness, assessment.consequence) if assessment.fairness else None,
+        forecast=plan.forecast.words,
+        fairness=page.Fairness(assessment.fairness, assessment.consequence, WELL_COVERED) if assessment.fairness else None,
         privacy=page.Privacy(
             epsilon=epsilon_of(run.reservation.mu_squared, run.reservation.draws, run.reservation.delta),
             delta=run.reservation.delta,
@@ -158,11 +168,13 @@ def _page(workspace: Workspace, build: Build, report: Report) -> None:
 def _features(plan: Planned) -> tuple[page.Feature, ...]:
     spec = plan.prepared.spec
     asked = [
-        page.Feature(name, f.agg, f.table, f"the last {show_duration(f.window)}" if f.window else "all time before", f.why)
+        page.Feature(name, f.agg, f.table, f"the {duration_words(f.window)} before" if f.window else "everything before", f.why)
         for name, f in spec.features.items()
     ]
     if spec.label:
-        asked.append(page.Feature("label", spec.label.agg, spec.label.table, f"the next {show_duration(spec.label.after)}", spec.label.why))
+        asked.append(
+            page.Feature("label", spec.label.agg, spec.label.table, f"the {duration_words(spec.label.after)} after", spec.label.why)
+        )
     return tuple(asked)
 
 
@@ -170,16 +182,48 @@ def _not_asked(plan: Planned) -> tuple[Finding, ...]:
     """What the policy says of columns that the segment left alone: the officer sees what would have been denied."""
     prepared = plan.prepared
     used = {use.name for use in prepared.uses}
-    rest = [Use(t, c, ("nobody",)) for t, table in prepared.contract.tables.items() for c in table.columns if f"{t}.{c}" not in used]
+    rest = [Use(t, c, (NOBODY,)) for t, table in prepared.contract.tables.items() for c in table.columns if f"{t}.{c}" not in used]
     found = judge(prepared.policy, Request(prepared.spec.purpose, prepared.contract, tuple(rest), prepared.spec.model.type))
     return tuple(f for f in found if f.cause is not Cause.PERMIT)
 
 
-def _decision(finding: Finding) -> page.Decision:
-    allowed = finding.cause is Cause.PERMIT
+def _decision(finding: Finding, asked: bool) -> page.Decision:
+    allowed, condition = finding.cause is Cause.PERMIT, finding.condition
     return page.Decision(
-        finding.subject, allowed, finding.cause.value, finding.rule, finding.reason, finding.condition, finding.legal, finding.remedy
+        finding.subject,
+        allowed,
+        finding.cause.value,
+        finding.rule,
+        finding.reason,
+        condition if asked else condition.replace(f"; {UNASKED}", "").replace(f", {UNASKED}", ""),
+        finding.legal,
+        finding.remedy if asked else None,
+        asked,
     )
+
+
+def _request(plan: Planned) -> tuple[tuple[str, str], ...]:
+    """What the segment asked for besides features, as (what, value)."""
+    spec, policy = plan.prepared.spec, plan.prepared.policy
+    match spec.model:
+        case Clusters(k=KRange(least=least, most=most)):
+            model = f"between {least} and {most} clusters, as many as the prototypes suggest"
+        case Clusters(k=k):
+            model = f"{k} clusters"
+        case Propensity(top=top, threshold=threshold):
+            model = "propensity: " + (f"the likeliest {100 * top:g} %" if top else f"whoever has a probability of at least {threshold:g}")
+    destination = spec.output.destination
+    return (
+        ("Model", model),
+        ("Privacy", f"ε {spec.privacy.epsilon:g} at δ {small(spec.privacy.delta)}"),
+        ("Fairness by", ", ".join(f"{each.table}.{each.column}" for each in spec.fairness) or "no attribute"),
+        ("Destination", f"{destination}, {policy.destinations[destination]}" if destination else "none"),
+    )
+
+
+def _part(part: Part, floor: int) -> page.Part:
+    withheld = f"; withheld, because it may hold fewer than the {floor} subjects of the policy's floor" if part.withheld else ""
+    return page.Part(part.name, part.description + withheld, page.Count(part.name, part.size, part.sigma), min(1.0, part.share))
 
 
 def _admission(plan: Planned) -> page.Admission:

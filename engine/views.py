@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from audit.wording import count, percent
 from engine import planning
 from engine.display import as_data, table
 from engine.forecast import Forecast
 from engine.planning import Planned
 from engine.release import find
-from engine.wording import reason_words
+from engine.wording import coverage_words, reason_words
 from engine.workspace import Workspace
 from governance import builds
+from governance.accounting import RESERVED_DRAWS, epsilon_of, mu_squared_of
 from governance.budget import Balance, balances
 from governance.builds import Build, Status
 from governance.snapshots import Snapshot
 
 View = tuple[dict[str, Any], str]
+
+SHOWN = 6
+"""Features that a line of a plan names; --json has them all."""
 
 
 def plan(made: Planned, compared: Sequence[tuple[float, Forecast]]) -> View:
@@ -43,7 +48,7 @@ def plan(made: Planned, compared: Sequence[tuple[float, Forecast]]) -> View:
         f"plan {made.id} of `{spec.name}` for {spec.purpose}, as of {spec.as_of}",
         "",
         table(
-            [(c["column"], ", ".join(c["for"]), "fairness audit alone" if c["fairness"] else c["why"] or "-") for c in columns],
+            [(c["column"], _few(c["for"]), "fairness audit alone" if c["fairness"] else c["why"] or "-") for c in columns],
             ("column granted", "for", "why"),
         ),
         "",
@@ -66,9 +71,10 @@ def built(workspace: Workspace, build: Build) -> View:
     data, text = show(workspace, build.id)
     match build.status:
         case Status.QUARANTINED:
-            text += f"\n\nin quarantine: {build.facts['required']} other than `{build.builder}` must approve; next: consentric approve {build.segment}"
+            who = f"{build.facts['required']} other than `{build.builder}` must approve"
+            text += f"\n\nin quarantine: {who}; next: consentric approve {build.id}"
         case Status.RELEASED:
-            text += f"\n\nreleased; next: consentric segments members {build.segment}, or export {build.segment} --to FILE"
+            text += "\n\nreleased; " + _lists(build)
         case status:
             text += f"\n\n{status}"
     return data, text
@@ -95,10 +101,15 @@ def show(workspace: Workspace, name: str) -> View:
     if "parts" not in facts:
         return data, head
     parts = [
-        (p["name"], _noisy(p["size"], p["sigma"]), f"{100 * p['share']:.1f} %", "withheld: below the cohort floor" if p["withheld"] else "")
+        (
+            p["name"],
+            count(p["size"], p["sigma"]),
+            percent(min(1.0, p["share"])),
+            "withheld: below the cohort floor" if p["withheld"] else "",
+        )
         for p in facts["parts"]
     ]
-    lines = [head, "", table(parts, ("segment", "size", "share", "")), "", facts["headline"]]
+    lines = [head, "", table(parts, ("segment", "size", "share", "")), "", facts["headline"], f"forecast was: {facts['forecast']}"]
     if facts["verdict"]:
         lines.append(f"fairness: {facts['verdict']}")
     lines.append(f"ε spent: {facts['privacy']['epsilon']:g} at δ {facts['privacy']['delta']:g}")
@@ -129,7 +140,7 @@ def diff(workspace: Workspace, older: str, newer: str) -> View:
         ("admitted", _noisy_of(left), _noisy_of(right)),
         ("quality", left.facts.get("headline", "-"), right.facts.get("headline", "-")),
     ]
-    sizes = [{p["name"]: _noisy(p["size"], p["sigma"]) for p in build.facts.get("parts", ())} for build in (left, right)]
+    sizes = [{p["name"]: count(p["size"], p["sigma"]) for p in build.facts.get("parts", ())} for build in (left, right)]
     rows += [(name, sizes[0].get(name, "-"), sizes[1].get(name, "-")) for name in sorted(sizes[0].keys() | sizes[1].keys())]
     data = {"older": left.id, "newer": right.id, "rows": [{"what": w, "older": a, "newer": b} for w, a, b in rows]}
     return data, table(rows, ("", left.id, right.id))
@@ -146,7 +157,7 @@ def fairness(workspace: Workspace, name: str) -> View:
                 g["measure"],
                 g["outcome"],
                 g["group"],
-                _noisy(g["subjects"], g["sigma"]),
+                count(g["subjects"], g["sigma"]),
                 _range(g["rate"]),
                 _range(g["compared"]),
                 g["verdict"],
@@ -156,7 +167,8 @@ def fairness(workspace: Workspace, name: str) -> View:
         lines += [
             "",
             f"{finding['attribute']}: {finding['verdict']}; {finding['reason']}",
-            table(rows, ("measure", "of", "group", "subjects", "rate", "against the best", "verdict")),
+            coverage_words(finding["coverage"]),
+            table(rows, ("measure", "of", "group", "subjects", "rate", "against the highest", "verdict")),
         ]
     return {"build": build.id, "verdict": build.facts.get("verdict"), "findings": findings}, "\n".join(lines)
 
@@ -164,10 +176,13 @@ def fairness(workspace: Workspace, name: str) -> View:
 def budget(workspace: Workspace) -> View:
     """Every account of every pair of contract and policy that a segment names."""
     seen: dict[str, Balance] = {}
+    pairs, problems = planning.pairs(workspace)
     with workspace.store.read() as session:
-        for contract, policy in planning.pairs(workspace):
+        for contract, policy in pairs:
             seen |= {b.account: b for b in balances(session, contract, policy, workspace.store.clock())}
-    return {"accounts": [_balance(b) for b in seen.values()]}, _balances_text(tuple(seen.values()))
+    text = [_balances_text(tuple(seen.values())) if seen else "no account yet: a segment names the contract and policy that have them"]
+    text += [f"not read: {problem}" for problem in problems]
+    return {"accounts": [_balance(b) for b in seen.values()], "problems": list(problems)}, "\n".join(text)
 
 
 def _people(snapshot: Snapshot) -> dict[str, Any]:
@@ -181,22 +196,32 @@ def _people(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _people_text(snapshot: Snapshot) -> str:
-    rows = [(reason_words(reason), _noisy(count, snapshot.sigma)) for reason, count in snapshot.shown.items()]
+    rows = [(reason_words(reason), count(value, snapshot.sigma)) for reason, value in snapshot.shown.items()]
+    taken, following = f"{snapshot.taken:%Y-%m-%d %H:%M}", f"{snapshot.next_at:%Y-%m-%d %H:%M} UTC"
     return (
         f"{table(rows, ('people', 'noisy count'))}\n"
-        f"snapshot {snapshot.number} of {snapshot.taken:%Y-%m-%d %H:%M}, the next from {snapshot.next_at:%Y-%m-%d %H:%M} UTC; counts stand still\n"
+        "± is the noise in 95 of 100 cases: a small count may stand for nobody\n"
+        f"snapshot {snapshot.number} of {taken}, the next from {following}; counts stand still\n"
         "between snapshots, so that no two plans isolate a person. Whoever withdraws is out at once: consent is judged at the\n"
         "moment of a build, a release, a look at members and an export (reason: withdrawn), and shows here from the next snapshot on"
     )
 
 
-def _noisy(value: float, sigma: float) -> str:
-    return f"{max(0, round(value)):,} ± {1.96 * sigma:.0f}"
+def _few(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def _lists(build: Build) -> str:
+    """What can be done with a release."""
+    if all(part["withheld"] for part in build.facts["parts"]):
+        return "there is no list to read: every segment is below the cohort floor"
+    return f"next: consentric segments members {build.segment}, or consentric segments export {build.segment} --to FILE"
 
 
 def _noisy_of(build: Build) -> str:
     snapshot = build.facts.get("snapshot")
-    return _noisy(snapshot["admitted"], snapshot["sigma"]) if snapshot else "-"
+    return count(snapshot["admitted"], snapshot["sigma"]) if snapshot else "-"
 
 
 def _range(interval: dict[str, float] | None) -> str:
@@ -222,4 +247,15 @@ def _balance(balance: Balance) -> dict[str, Any]:
 
 def _balances_text(accounts: tuple[Balance, ...]) -> str:
     rows = [(b.purpose or "cap", b.period, f"{b.epsilon:g}", f"{b.spent:.3f}", f"{b.left:.3f}", f"{b.lifetime:.3f}") for b in accounts]
-    return table(rows, ("account", "period", "ε allowed", "spent", "left", "over a lifetime"))
+    text = table(rows, ("account", "period", "ε allowed", "spent", "left", "over a lifetime"))
+    text += "\nspent and left need not add up to what is allowed: ε grows more slowly than what it is the sum of"
+    return text + "".join(
+        f"\n{b.purpose or 'cap'}: at δ {b.delta:g} no more than ε {_usable(b):.1f} can be used"
+        for b in accounts
+        if _usable(b) < 0.99 * b.epsilon
+    )
+
+
+def _usable(balance: Balance) -> float:
+    """The largest ε that buys something: beyond it, the discreteness of the noise takes all of δ."""
+    return epsilon_of(mu_squared_of(balance.epsilon, balance.delta), RESERVED_DRAWS, balance.delta)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
+from audit.wording import percent
 from governance.admission import Reason
+
+WELL_COVERED = 0.9
+"""Share of subjects with a known group, below which somebody should ask why."""
 
 _WORDS = {
     Reason.REQUESTED: "asked, no answer yet",
@@ -14,3 +20,21 @@ _WORDS = {
 def reason_words(reason: Reason) -> str:
     """An admission reason as people read it."""
     return _WORDS.get(reason, reason.name.lower().replace("_", " "))
+
+
+def duration_words(length: dt.timedelta) -> str:
+    """A window as people say it: `90 days`, `12 hours`."""
+    hours = round(length.total_seconds() / 3600)
+    number, unit = (hours // 24, "day") if hours % 24 == 0 else (hours, "hour")
+    return f"{number:,} {unit}" + ("" if number == 1 else "s")
+
+
+def coverage_words(share: float) -> str:
+    """Of how many subjects a fairness attribute is known, and what keeps it from being known."""
+    text = f"the group is known for {percent(min(1.0, share))} of those counted"
+    if share < WELL_COVERED:
+        text += (
+            ": the others may not be used for the fairness purpose (no consent; no proof of notice, where silence is a yes), "
+            "or have no value, or none of the declared domain"
+        )
+    return text

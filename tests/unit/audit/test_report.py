@@ -366,8 +366,42 @@ def test_denials_come_first_with_rule_reason_reference_and_remedy() -> None:
     text = Page(render(clusters())).text
     decided = text[text.index("What was allowed, what was denied") :]
     assert decided.index("customers.email") < decided.index("transactions.amount")
-    for words in ("✕ denied", "no-contact-data", "contact data are not needed", "GDPR art. 5(1)(c)", "remove the feature `mail_domain`"):
+    for words in ("✕ denied", "no-contact-data", "Contact data are not needed", "GDPR art. 5(1)(c)", "remove the feature mail_domain"):
         assert words in decided
+
+
+def test_what_nothing_asked_for_is_no_denial_of_what_was_asked() -> None:
+    base = clusters()
+    left_alone = replace(base.decisions[-1], asked=False)
+    text = Page(render(replace(base, decisions=(*base.decisions[:-1], left_alone)))).text
+    assert "1 of 3 decisions were denials." in Page(render(base)).text
+    assert "Nothing that was asked for was denied." in text and "decisions were denials" not in text
+    assert "✕ would be denied" in text and "The segment did not ask for it." in text
+
+
+def test_the_rest_of_the_request_and_the_forecast_are_shown() -> None:
+    base = clusters()
+    heading = replace(base.heading, request=(("Model", "6 clusters"), ("Destination", "mail, our own letters")))
+    text = Page(render(replace(base, heading=heading, forecast="clusters expected 1% looser"))).text
+    asked = text[text.index("What was asked") : text.index("What was allowed")]
+    assert "Model 6 clusters" in asked and "Destination mail, our own letters" in asked
+    assert "Forecast before anything was spent: clusters expected 1% looser." in text
+
+
+def test_figures_without_a_forecast_have_no_column_for_one() -> None:
+    base = clusters()
+    none = replace(base, utility=tuple(replace(figure, forecast=None) for figure in base.utility))
+    assert "Forecast before spending" in render(base) and "Forecast before spending" not in render(none)
+
+
+def test_low_coverage_says_why_a_group_may_not_be_known() -> None:
+    base = propensity()
+    assert base.fairness is not None
+    low = tuple(replace(finding, coverage=0.02) for finding in base.fairness.findings)
+    high = tuple(replace(finding, coverage=0.97) for finding in base.fairness.findings)
+    why = "The others may not be used for the fairness purpose"
+    assert why in Page(render(replace(base, fairness=replace(base.fairness, findings=low)))).text
+    assert why not in Page(render(replace(base, fairness=replace(base.fairness, findings=high)))).text
 
 
 def test_the_transcript_adds_up() -> None:

@@ -51,3 +51,16 @@ def test_a_sentence_keeps_its_other_capitals() -> None:
 
 def test_small_numbers_have_no_exponent() -> None:
     assert wording.small(1e-5) == "0.00001"
+
+
+@pytest.mark.parametrize(
+    ("text", "markup"),
+    [
+        ("rule `no-contact` of `house`", "rule <code>no-contact</code> of <code>house</code>"),
+        ("`<b>` & <i>", "<code>&lt;b&gt;</code> &amp; &lt;i&gt;"),
+        ("one ` alone <b>", "one ` alone &lt;b&gt;"),
+        ("", ""),
+    ],
+)
+def test_backticks_become_code_and_everything_is_escaped(text: str, markup: str) -> None:
+    assert wording.quoted(text) == markup
