@@ -13,11 +13,20 @@ from governance.admission import Reason
 from governance.consent import ConsentEvent
 from governance.store import stamp
 from policies.documents import parse_duration
+from policies.parsing import DocumentError
 
 
 def import_file(workspace: Workspace, file: Path, *, again: bool = False, dry_run: bool = False) -> int:
     """Import a file of events, all or nothing; returns how many. Raises ConsentFileError."""
     return consent_files.import_file(workspace.store, file, again=again, dry_run=dry_run).events
+
+
+def known(workspace: Workspace, purpose: str) -> bool:
+    """Whether a policy of the workspace has this purpose; consent to another is kept and serves nothing."""
+    try:
+        return any(purpose in workspace.policy(name).purposes for name in workspace.documents("policies"))
+    except DocumentError:
+        return True  # nobody can say while a policy cannot be read
 
 
 def grant(workspace: Workspace, subject: str, purpose: str, valid_for: str | None, notice: str | None, jurisdiction: str | None) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from audit import log as audit_log
 from audit.merkle import IntegrityError
+from engine import release
 from engine.gates import Exit
 from engine.workspace import Workspace
 from governance import budget, builds
@@ -39,7 +40,7 @@ def examine(where: Path | None, repair: bool) -> list[Check]:
         workspace.open(alone=repair)
     except IntegrityError as error:
         return [*checks, Check("log", False, str(error), "run `consentric audit verify`; keep the files as they are", Exit.INTEGRITY)]
-    checks += [_checkpoint(workspace), *_stranded(workspace, repair), _leftovers(workspace, repair)]
+    checks += [_checkpoint(workspace), *_stranded(workspace, repair), _leftovers(workspace, repair), _passports(workspace, repair)]
     return [*checks, *_versions()]
 
 
@@ -100,6 +101,18 @@ def _leftovers(workspace: Workspace, repair: bool) -> Check:
         found = []
     remedy = "consentric doctor --repair" if found else None
     return Check("leftovers", not found, f"{len(found)} folders of builds that were cut short", remedy)
+
+
+def _passports(workspace: Workspace, repair: bool) -> Check:
+    """Releases whose passport a crash kept from being issued; it is issued at the next look at members too."""
+    with workspace.store.read() as session:
+        found = builds.builds(session, status=Status.RELEASED)
+    without = [build for build in found if not (release.released(workspace, build.id) / release.PASSPORT).exists()]
+    if repair:
+        for build in without:
+            release.passport(workspace, build)
+        without = []
+    return Check("passports", not without, f"{len(without)} releases without", "consentric doctor --repair" if without else None)
 
 
 def _versions() -> list[Check]:

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from audit.failpoint import reach
@@ -74,8 +74,9 @@ def draft_file(target: Path) -> Iterator[Path]:
         try:
             yield partial
         finally:
-            if partial.exists() and os.stat(partial).st_ino == placed:
-                partial.unlink()
+            with suppress(FileNotFoundError):
+                if os.stat(partial).st_ino == placed:
+                    partial.unlink()
 
 
 def place_file(partial: Path, target: Path, name: str) -> None:

@@ -76,7 +76,7 @@ def quarantine(
     with workspace.store.transaction("quarantine") as write:
         budget.settle(write, run.reservation.id)
         index = audit_log.size(write.connection)  # of the entry that `builds.quarantine` writes next
-        facts["report"] = reports.plain(reports.compose(bench, plan, run, people, assessment, transcript, index))
+        facts["report"] = reports.plain(reports.compose(bench, plan, run, people, assessment, (*counted, *transcript), index))
         evidence = {"consent_root": commitments.root.hex(), "consent_leaves": commitments.size, "verdict": facts["verdict"]}
         built = builds.quarantine(write, run.build.id, facts, **facts["digests"], **evidence)
     return reports.refresh(workspace, built)

@@ -3,7 +3,7 @@
 A release happens in this order, so that a crash at any point leaves nothing half released: (1) approvals suffice,
 (2) the intent in the log, (3) the policy of today and who may still be used, (4) files beside, flushed, (5) under the writer's
 lock: consent again, the status with the passport's digest, and the files renamed, (6) the passport, against that entry.
-Until (5) every read path answers that nothing is released, and no passport of it can exist.
+Until (5) every read path answers that nothing is released, and no passport of it can exist; none answers without (6).
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ from policies.segment import Segment
 
 MEMBERSHIP = "membership.parquet"
 """In a build's folder: subject, segment, score. Never leaves as it is."""
+
+PASSPORT = "passport.json"
+"""In a release's folder."""
 
 
 def folder(workspace: Workspace, build: builds.BuildId) -> Path:
@@ -102,7 +105,7 @@ def release(workspace: Workspace, build: Build) -> Build:
 
 def passport(workspace: Workspace, build: Build) -> Path:
     """The passport of a released build; issued now, against its entry in the log, if a crash came before it was."""
-    path = released(workspace, build.id) / "passport.json"
+    path = released(workspace, build.id) / PASSPORT
     if not path.exists():
         checkpoint = workspace.checkpoint()
         with workspace.store.read() as session:
@@ -123,8 +126,12 @@ def members(workspace: Workspace, name: str, segment: str | None = None) -> list
     """Pseudonyms of a released segment's members, less whoever may not be used any more. Logged. Raises Refused."""
     build = find(workspace, name, Status.RELEASED)
     lawful = permit(workspace, build)
+    passport(workspace, build)
     with workspace.store.transaction("look") as write:
         write.record("members.read", build=build.id, segment=build.segment)
+    names = [part["name"] for part in build.facts["parts"]]
+    if segment not in (None, *names):
+        raise WorkspaceError(f"`--segment`: got `{segment}`, expected one of {names}")
     table = _pseudonymous(workspace, build, _lawful(workspace, lawful))
     if segment is not None:
         table = table.filter(pc.equal(table["segment"], segment))
@@ -138,6 +145,7 @@ def export(workspace: Workspace, name: str, to: Path, destination: str | None) -
     """
     build = find(workspace, name, Status.RELEASED)
     lawful = permit(workspace, build)
+    passport(workspace, build)
     wanted = destination or lawful.spec.output.destination
     if wanted is None:
         raise WorkspaceError("`--destination`: the segment names none, expected one of the policy's")

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import tomllib
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -145,11 +146,11 @@ class Workspace:
 
     def _in_use(self, alone: bool) -> None:
         """Held as long as this workspace is."""
-        self._use = os.fdopen(os.open(self.hidden / "in-use", os.O_RDWR | os.O_CREAT, 0o600))
+        handle = os.open(self.hidden / "in-use", os.O_RDWR | os.O_CREAT, 0o600)
+        weakref.finalize(self, os.close, handle)
         try:
-            fcntl.flock(self._use, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
         except BlockingIOError:
-            self._use.close()
             raise WorkspaceError("another command is at work in this workspace; try again when it has ended") from None
 
     # -- what is inside ----------------------------------------------------------------------------------------------

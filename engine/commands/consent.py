@@ -53,7 +53,10 @@ def grant(
     with desk(as_json, where) as at:
         from engine import consents
 
-        consents.grant(at.workspace(), subject, purpose, valid_for, notice, jurisdiction)
+        workspace = at.workspace()
+        consents.grant(workspace, subject, purpose, valid_for, notice, jurisdiction)
+        if not consents.known(workspace, purpose):
+            at.display.note(f"no policy of this workspace has the purpose `{purpose}`, so that this consent serves nothing yet")
         at.display.result({"recorded": "given"}, f"recorded: given for {purpose}")
 
 

@@ -22,7 +22,7 @@ def attach(app: typer.Typer) -> None:
 
 
 def log(
-    last: Annotated[int, typer.Option("--last", help="How many entries, newest last; 0 for all.")] = 20,
+    last: Annotated[int, typer.Option("--last", min=0, help="How many entries, newest last; 0 for all.")] = 20,
     action: Annotated[str | None, typer.Option("--action", help="Only actions that begin with this.")] = None,
     where: Where = None,
     as_json: Json = False,

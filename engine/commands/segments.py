@@ -157,7 +157,10 @@ def export(
     """Write a released membership for a destination, less whoever withdrew since."""
     with desk(as_json, where) as at:
         from engine import release
+        from engine.workspace import WorkspaceError
 
+        if not to.resolve().parent.is_dir():
+            raise WorkspaceError(f"`--to`: got `{to}`, expected a file in a folder that exists")
         written = release.export(at.workspace(), name, to, destination)
         at.display.result({"file": str(to), "destination": written}, f"written: {to} (for {written})")
 

@@ -58,12 +58,14 @@ def demo(
 
 def schema(
     document: Annotated[str, typer.Argument(help="contract, policy or segment")],
+    as_json: Json = False,
 ) -> None:
-    """Print the JSON Schema of a document."""
-    with desk(False) as at:
+    """Print the JSON Schema of a document (which is JSON, with and without --json)."""
+    with desk(as_json) as at:
         from policies import reading
 
-        at.display.result({}, json.dumps(reading.schema(document), indent=2))
+        found = reading.schema(document)
+        at.display.result(found, json.dumps(found, indent=2))
 
 
 def doctor(
@@ -90,14 +92,15 @@ def policy_check(
     where: Where = None,
     as_json: Json = False,
 ) -> None:
-    """Read every document of the workspace and decide every segment, without reading data."""
+    """Read every document of the workspace and decide every segment, without reading data. Exit 2 for mistakes, 3 for denials."""
     with desk(as_json, where) as at:
-        from engine.planning import check_all
+        from engine.planning import DENIED, OK, check_all
 
         rows = check_all(at.workspace())
         at.display.result({"documents": [{"document": d, "state": s} for d, s in rows]}, table(rows, ("document", "state")))
-        if any(state != "ok" for _, state in rows):
-            raise typer.Exit(Exit.USAGE)
+        wrong = [state for _, state in rows if state != OK]
+        if wrong:
+            raise typer.Exit(Exit.DENIED if all(state.startswith(DENIED) for state in wrong) else Exit.USAGE)
 
 
 def policy_explain(

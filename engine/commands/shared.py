@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -40,6 +41,9 @@ class Desk:
 @contextmanager
 def desk(as_json: bool, where: Path | None = None) -> Iterator[Desk]:
     """Runs the body of a command; each fault becomes one line on stderr and its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without ε is shown its number, not a fault
     at = Desk(Display(as_json), where)
     try:
         yield at
@@ -73,7 +77,7 @@ def exit_code(error: Exception) -> Exit:
 _OURS = {"engine", "governance", "policies", "audit", "federated"}
 _CODES = {
     Exit.INTEGRITY: {"IntegrityError"},
-    Exit.USAGE: {"WorkspaceError", "DocumentError", "ExpressionError", "ConsentFileError", "ConsentError", "UsageError", "DemoDataError"},
+    Exit.USAGE: {"WorkspaceError", "DocumentError", "ExpressionError", "MinimisationError", "ConsentError", "DemoDataError"},
     Exit.DENIED: {"PrincipalError"},
     Exit.BUDGET: {"BudgetExceeded"},
 }
