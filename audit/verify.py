@@ -21,7 +21,6 @@ import hashlib
 import json
 import math
 import os
-import os
 import sqlite3
 import sys
 from collections.abc import Iterable, Sequence
