@@ -1,0 +1,189 @@
+"""Every command: it has help, its --json parses, wrong usage exits 2, and nothing but text comes out where nobody looks."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from engine.cli import app
+from tests.scenes import ADS, ANALYST, OFFICER, SUBJECTS, Shop, environment, run
+
+SLOW_TO_IMPORT = {
+    "duckdb",
+    "numpy",
+    "pyarrow",
+    "sklearn",
+    "scipy",
+    "opendp",
+    "sqlalchemy",
+    "sqlmodel",
+    "sqlglot",
+    "pydantic",
+    "cryptography",
+    "rich",
+}
+
+
+def commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The path of every command, groups too."""
+    group = group or typer.main.get_command(app)
+    for name, command in group.commands.items():
+        yield (*path, name)
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+
+
+LEAVES = sorted(path for path in commands() if not any(other[: len(path)] == path and other != path for other in commands()))
+USES: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("approve",): ("groups",),
+    ("reject",): ("groups",),
+    ("audit", "checkpoint"): (),
+    ("audit", "log"): (),
+    ("audit", "verify"): (),
+    ("budget",): (),
+    ("build",): ("groups",),
+    ("consent", "grant"): (SUBJECTS[0], ADS),
+    ("consent", "import"): ("data/consents.csv", "--again"),
+    ("consent", "show"): (SUBJECTS[0],),
+    ("consent", "stats"): (),
+    ("consent", "withdraw"): (SUBJECTS[0],),
+    ("doctor",): (),
+    ("fairness",): ("returners",),
+    ("init",): ("elsewhere", "--demo"),
+    ("plan",): ("groups", "--compare", "0.5,1"),
+    ("policy", "check"): (),
+    ("policy", "explain"): ("purchases.street", "--dataset", "shop", "--policy", "rules", "--purpose", ADS),
+    ("schema",): ("contract",),
+    ("segments", "diff"): ("groups", "returners"),
+    ("segments", "export"): ("returners", "--to", "list.csv"),
+    ("segments", "list"): (),
+    ("segments", "members"): ("returners",),
+    ("segments", "recall"): ("returners",),
+    ("segments", "show"): ("returners",),
+}
+"""How each command is used where `returners` is released and `groups` waits; `demo` has a test of its own."""
+
+
+@pytest.fixture(scope="module")
+def mixed(waiting: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    shop = waiting.copy(tmp_path_factory.mktemp("mixed") / "shop")
+    assert shop.run("approve", "returners", by=OFFICER).code == 0
+    return shop
+
+
+def test_every_command_is_used_here() -> None:
+    assert {path for path in LEAVES} == {*USES, ("demo",)}
+
+
+@pytest.mark.parametrize("path", [(), *commands()], ids=" ".join)
+def test_every_command_has_help(path: tuple[str, ...]) -> None:
+    shown = run(*path, "--help")
+    assert shown.code == 0 and shown.err == "" and "Usage: consentric" in shown.out
+    words = shown.out.split("\n\n")[1].strip()
+    assert len(words) > 20  # says what it does
+
+
+@pytest.mark.parametrize("path", USES, ids=" ".join)
+def test_json_parses_and_is_all_that_is_on_stdout(
+    mixed: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]
+) -> None:
+    shop = mixed.copy(tmp_path / "shop")
+    monkeypatch.chdir(shop.root)
+    ran = shop.run(*path, *USES[path], "--json", by=OFFICER if path != ("build",) else ANALYST)
+    assert ran.code == 0, ran
+    found = json.loads(ran.out)
+    assert isinstance(found, dict) and found
+    text = mixed.copy(tmp_path / "again").run(*path, *USES[path], by=OFFICER)
+    assert "\x1b" not in text.out + text.err + ran.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("nonsense",),
+        ("plan",),
+        ("plan", "groups", "--nonsense"),
+        ("plan", "groups", "more"),
+        ("build", "nothing-of-that-name"),
+        ("schema", "nonsense"),
+        ("consent", "import", "no-such-file.csv"),
+        ("consent", "grant", "somebody", "nonsense"),
+        ("consent", "grant", "somebody", ADS, "--valid-for", "soon"),
+        ("consent", "grant", "somebody"),
+        ("plan", "groups", "--compare", "a lot"),
+        ("plan", "groups", "--compare", "-1"),
+        ("segments", "members", "nothing-of-that-name"),
+        ("segments", "export", "returners", "--to", "list.doc"),
+        ("segments", "export", "returners"),
+        ("segments", "diff", "groups"),
+        ("audit", "log", "--last", "many"),
+        ("audit", "verify", "no-such-passport.json"),
+        ("policy", "explain", "purchases.street", "--dataset", "nonsense", "--policy", "rules", "--purpose", ADS),
+        ("approve", "nothing-of-that-name"),
+        ("plan", "../segments/groups"),
+    ],
+)
+def test_wrong_usage_exits_2_with_one_error(mixed: Shop, words: tuple[str, ...]) -> None:
+    failed = mixed.run(*words)
+    assert failed.code == 2 and failed.out == "" and "error" in failed.err.lower() and "Traceback" not in failed.err
+
+
+def test_what_went_wrong_is_json_too(mixed: Shop) -> None:
+    failed = mixed.run("plan", "nothing-of-that-name", "--json")
+    assert failed.data["exit"] == 2 and "nothing-of-that-name" in failed.data["error"]
+    refused = mixed.run("consent", "stats", "--json", by=ANALYST)
+    assert refused.code == 3 == refused.data["exit"] and refused.data["refused"][0]["rule"] == "exact-figures-are-the-officers"
+
+
+def test_a_group_without_a_command_shows_its_help() -> None:
+    for path in ((), ("consent",), ("segments",), ("audit",), ("policy",)):
+        shown = run(*path)
+        assert "Usage: consentric" in shown.out + shown.err
+
+
+def test_help_imports_nothing_that_is_slow() -> None:
+    """What keeps `--help` under 0.3 s on any machine."""
+    program = (
+        "import sys\nfrom engine.cli import main\nsys.argv = ['consentric', '--help']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\nprint(*sys.modules, file=sys.stderr)"
+    )
+    words = [sys.executable, "-W", "ignore", "-c", program]
+    ended = subprocess.run(words, env=environment(Path.cwd()), capture_output=True, text=True, check=True)
+    assert "Usage" in ended.stdout
+    assert not SLOW_TO_IMPORT & {name.partition(".")[0] for name in ended.stderr.split()}
+
+
+@pytest.mark.slow
+def test_no_colour_and_no_bar_where_output_is_piped(shop: Shop) -> None:
+    words = [sys.executable, "-W", "ignore", "-m", "engine.cli", "build", "groups"]
+    env = environment(shop.root) | {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+    ended = subprocess.run(words, env=env, capture_output=True, text=True, check=True)
+    assert not re.search(r"[\x00-\x08\x0b-\x1f]", ended.stdout + ended.stderr)
+    steps = ended.stderr.splitlines()
+    assert steps[0] == "build: decide" and steps[-1] == "build: quarantine"
+    assert not re.search(r"[0-9]{3}", ended.stderr)  # progress counts steps, not rows
+
+
+@pytest.mark.slow
+def test_a_reader_who_leaves_early_is_no_fault(out: Shop) -> None:
+    words = f"{sys.executable} -W ignore -m engine.cli segments members groups | head -n 3; exit ${{PIPESTATUS[0]}}"
+    ended = subprocess.run(["bash", "-c", words], env=environment(out.root), capture_output=True, text=True, check=False)
+    assert ended.returncode == 0 and ended.stderr == "" and len(ended.stdout.splitlines()) == 3
+
+
+@pytest.mark.slow
+def test_a_number_of_steps_is_announced_that_fits(shop: Shop) -> None:
+    """A bar that ends neither before nor far after its end."""
+    from engine import pipeline
+
+    for segment in ("groups", "returners"):
+        told = shop.run("build", segment).err.splitlines()
+        assert pipeline.STEPS - 5 <= len(told) <= pipeline.STEPS
