@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from governance.reads import Granted, MinimisationError, attribute_reads, population_reads, require
-from governance.relations import ADMITTED, ID, Relations, Span, midnight, quoted, string
+from governance.relations import ADMITTED, ID, Relations, Span, midnight, quoted
 from governance.room import Held, People, Resources, locked_room, quietly
-from governance.sources import Resolve, open_sources
+from governance.sources import Resolve, open_sources, string
 from policies.contract import Contract
 from policies.segment import Attribute
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from governance.reads import Granted, MinimisationError
-from governance.sources import Source
+from governance.sources import INTEGERS, Source, string
 from policies.contract import Column, Contract, Outliers
 from policies.segment import Lookup
 
@@ -28,7 +28,6 @@ RANK = '"#rank"'
 ADMITTED = "inside.admitted"
 CONSENT = "inside.consent"
 
-_INTEGERS = frozenset({"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"})
 _NO_NUMBERS = frozenset({"text", "boolean", "date", "timestamp"})
 _FIRST, _LAST = "0001-01-01", "9999-12-31"
 
@@ -36,11 +35,6 @@ _FIRST, _LAST = "0001-01-01", "9999-12-31"
 def quoted(name: str) -> str:
     """An identifier."""
     return '"' + name.replace('"', '""') + '"'
-
-
-def string(value: str) -> str:
-    """A string literal."""
-    return "'" + value.replace("'", "''") + "'"
 
 
 def key_column(kind: str) -> str:
@@ -85,19 +79,22 @@ class Relations:
         return {name: column for name, column in self.contract.tables[table].columns.items() if name in self.granted.get(table, ())}
 
     def key(self, table: str) -> tuple[str, str]:
-        """SQL of the subject key in the source, and its type: the source's own where that is an integer or text."""
+        """SQL of the subject key in the source, and its type: the source's own where that is an integer or text.
+
+        Raises SourceError where the source's type is none that keys may have.
+        """
         name = self.contract.key_of(table)
         column = self.contract.tables[table].columns[name]
-        kind = self.sources[table].type_of(column.source_name or name)
+        kind = self.sources[table].key_type(column.source_name or name)
         reference = f"s.{quoted(column.source_name or name)}"
-        if (column.type == "text" and kind in _INTEGERS) or kind == _sql_type(column):
+        if (column.type == "text" and kind in INTEGERS) or kind == _sql_type(column):
             return reference, kind
         return f"TRY_CAST({reference} AS {_sql_type(column)})", _sql_type(column)
 
     def number(self, table: str) -> str:
         """The column of `ADMITTED` that equals `ID` in rows of `table`: joining an integer key needs no number from there."""
         kind = self.key(table)[1]
-        return quoted(kind) if kind in _INTEGERS else ID
+        return quoted(kind) if kind in INTEGERS else ID
 
     def registered(self, table: str, source: str, span: Span) -> str:
         """Subjects, as text, of the rows of `span` that still exist."""
@@ -110,7 +107,7 @@ class Relations:
     def held(self, table: str, source: str) -> str:
         """Granted columns of admitted rows that still exist, typed; `source` is the FROM that reads the file."""
         key, kind = self.key(table)
-        number = f"{key} AS {ID}" if kind in _INTEGERS else f"a.{ID}"
+        number = f"{key} AS {ID}" if kind in INTEGERS else f"a.{ID}"
         chosen = [number, *(f"{self._typed(table, name)} AS {quoted(name)}" for name in self.columns(table))]
         where = [*self._existing(table), *self._consented(table)]
         return _select(chosen, f"{source} AS s JOIN {ADMITTED} AS a ON {key} = a.{quoted(key_column(kind))}", where)
@@ -135,14 +132,18 @@ class Relations:
             return []
         if declared.event_time is None:
             raise MinimisationError(f"table `{table}`: expected `event_time`, because of `collected_under_consent`")
-        moment = self._typed(table, declared.event_time)
+        moment = f"TRY_CAST({self._typed(table, declared.event_time)} AS TIMESTAMP)"
         whole_day = self._type(table, declared.event_time) == "date"
-        ends = f'{moment} + INTERVAL 1 DAY <= c."end"' if whole_day else f'{moment} < c."end"'
+        ends = f'{moment} <= c."end" - INTERVAL 1 DAY' if whole_day else f'{moment} < c."end"'
         valid = f'c.{ID} = a.{ID} AND {moment} >= c."start" AND (c."end" IS NULL OR {ends})'
         return [f"EXISTS (SELECT 1 FROM {CONSENT} AS c WHERE {valid})"]
 
     def reference(self, lookup: Lookup, source: str) -> str:
-        """Granted columns of a look-up, typed and under its rules, one row for each value of `on`."""
+        """Granted columns of a look-up, typed and under its rules, one row for each value of `on`.
+
+        Raises SourceError or MinimisationError where `on` is of a type that keys may not have.
+        """
+        self._joinable(lookup.table, lookup.on)
         names = self.columns(lookup.table)
         typed = _select([f"{self._typed(lookup.table, name)} AS {quoted(name)}" for name in names], f"{source} AS s")
         ruled = _select([f"{self._ruled(lookup.table, name, 'h')} AS {quoted(name)}" for name in names], f"({typed}) AS h")
@@ -157,6 +158,7 @@ class Relations:
         chosen = [f"h.{ID}", *(f"{self._ruled(table, name, 'h')} AS {quoted(name)}" for name in names)]
         joined = ""
         if lookup is not None:
+            self._joinable(table, lookup.on)
             others = [name for name in self.columns(lookup.table) if name not in names]
             chosen += [f"l.{quoted(name)} AS {quoted(name)}" for name in others]
             joined = f" LEFT JOIN inside.{quoted(lookup.table)} AS l ON l.{quoted(lookup.on)} = {self._ruled(table, lookup.on, 'h')}"
@@ -171,6 +173,12 @@ class Relations:
         if declared.returns and declared.returns.rule == "drop":
             where.append(f"({self._returned(table)}) IS NOT TRUE")
         return _select(chosen, f"{held} AS h{joined}", where)
+
+    def _joinable(self, table: str, name: str) -> None:
+        column = self.contract.tables[table].columns[name]
+        if column.type in ("double", "timestamp"):
+            raise MinimisationError(f"column `{table}.{name}`: expected text or integers in a key, got type `{column.type}`")
+        self.sources[table].key_type(column.source_name or name)
 
     def within(self, table: str, span: Span, alias: str) -> list[str]:
         """Conditions on the event time; none for a table of states."""
@@ -219,13 +227,16 @@ class Relations:
     def _typed(self, table: str, name: str) -> str:
         """A column of the source as the contract's type; what does not fit is NULL, NaN and infinities too."""
         column = self.contract.tables[table].columns[name]
+        kind = self.sources[table].type_of(column.source_name or name)
         reference = f"s.{quoted(column.source_name or name)}"
-        if self.sources[table].type_of(column.source_name or name) != _sql_type(column):
+        if kind == "TIMESTAMP" and column.type == "text":
+            reference = _common(reference)  # TRY_CAST of a year beyond what can be printed is a fault (DuckDB 2.0.0)
+        if kind != _sql_type(column):
             reference = f"TRY_CAST({reference} AS {_sql_type(column)})"
         if column.type == "double":
             return f"CASE WHEN ISFINITE({reference}) THEN {reference} END"
         if column.type in ("date", "timestamp") and name != self.contract.tables[table].event_time:
-            return f"CASE WHEN {reference} >= '{_FIRST}' AND {reference} <= '{_LAST}' THEN {reference} END"
+            return _common(reference)
         return reference
 
     def _ruled(self, table: str, name: str, alias: str) -> str:
@@ -283,6 +294,11 @@ def _sql_type(column: Column) -> str:
             return decimal.upper()
         case other:
             return other.upper()
+
+
+def _common(moment: str) -> str:
+    """A date or time of the years 1 to 9999, else NULL."""
+    return f"CASE WHEN {moment} >= '{_FIRST}' AND {moment} <= '{_LAST}' THEN {moment} END"
 
 
 def _among(column: Column, value: str) -> str:

@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from governance.relations import ADMITTED, CONSENT, ID, key_column, quoted, string
-from governance.sources import Source
+from governance.relations import ADMITTED, CONSENT, ID, key_column, quoted
+from governance.sources import Source, string
 
 T = TypeVar("T")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
 from enum import StrEnum
@@ -14,6 +15,15 @@ from policies.documents import Document, Duration, one_of, refuse
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 """An identifier that people write: table, column, feature."""
+
+KEY_TYPES = ("text", "integer")
+"""Types of subject keys: equal keys are spelled alike, as those of floating numbers (0.0 and -0.0) are not."""
+
+MAX_SUBJECTS = 100_000_000
+"""Evidence is padded to `max_subjects`: a leaf each, in time and memory."""
+
+MAX_DOMAIN = 1000
+"""Every value of a domain is a group of its own in what is asked of the door."""
 
 _TYPE = re.compile(r"text|integer|double|boolean|date|timestamp|decimal\(\s*([0-9]{1,2})\s*,\s*([0-9]{1,2})\s*\)")
 
@@ -33,7 +43,7 @@ class Column(Document):
     sensitivity: Literal["plain", "pseudonymous", "sensitive"] = "plain"
     unit: str | None = None
     bounds: tuple[Decimal, Decimal] | None = Field(None, description="public lower and upper bound")
-    domain: tuple[str, ...] | None = Field(None, description="public set of categories", min_length=1)
+    domain: tuple[str, ...] | None = Field(None, description="public set of categories", min_length=1, max_length=MAX_DOMAIN)
     outliers: Outliers = Outliers.CLIP
     missing: str | int | float | None = Field(None, description="value that stands in for NULL, NaN and failed casts; none: stays NULL")
     source_name: str | None = Field(None, alias="from", description="name in the source, where it differs")
@@ -51,6 +61,12 @@ class Column(Document):
     def _ordered_bounds(self) -> Self:
         if self.bounds and not self.bounds[0] < self.bounds[1]:
             raise ValueError(f"`bounds` must ascend, got `{self.bounds[0]}` and `{self.bounds[1]}`")
+        return self
+
+    @model_validator(mode="after")
+    def _distinct_domain(self) -> Self:
+        counts = Counter(self.domain or ())
+        refuse(f"`domain` must not repeat a value, got `{value}` {count} times" for value, count in counts.items() if count > 1)
         return self
 
 
@@ -90,7 +106,7 @@ class Subject(Document):
     kind: SubjectKind = SubjectKind.PERSON
     namespace: Name = Field(description="subject namespace; the cap account is kept per controller and namespace")
     registered_in: Name = Field(description="table whose keys are the population")
-    max_subjects: int = Field(1_000_000, gt=0, description="public upper bound of the population")
+    max_subjects: int = Field(1_000_000, gt=0, le=MAX_SUBJECTS, description="public upper bound of the population")
 
 
 class Contract(Document):
@@ -128,3 +144,6 @@ class Contract(Document):
             for field, column in needed.items():
                 if column not in table.columns:
                     yield f"`tables.{name}.{field}` names no column of its table, got `{column}`, expected {one_of(table.columns)}"
+            key = None if table.reference else table.columns.get(self.key_of(name))
+            if key is not None and key.type not in KEY_TYPES:
+                yield f"`tables.{name}.columns.{self.key_of(name)}.type` of a subject key, got `{key.type}`, expected {one_of(KEY_TYPES)}"

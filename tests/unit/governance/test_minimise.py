@@ -346,8 +346,8 @@ def test_population_is_distinct_registered_before_as_of(tmp_path: Path) -> None:
 def test_keys_are_spelled_as_the_contract_types_them(tmp_path: Path) -> None:
     write(
         tmp_path,
-        [(17850.0, at("2024-02-01"), 5, "a", "x")],
-        columns='"customer id" DOUBLE, "at" TIMESTAMP, amount DECIMAL(10, 2), email VARCHAR, "order" VARCHAR',
+        [("17850.0", at("2024-02-01"), 5, "a", "x")],
+        columns='"customer id" DECIMAL(8, 1), "at" TIMESTAMP, amount DECIMAL(10, 2), email VARCHAR, "order" VARCHAR',
     )
     whole = {**PURCHASES["columns"], "uid": PURCHASES["columns"]["uid"] | {"type": "integer"}}
     people = population(
