@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from engine.gates import refusal
+from engine import planning, roles
 from engine.wording import reason_words
 from engine.workspace import Workspace, WorkspaceError
 from governance import admission, consent, consent_files
 from governance.admission import Reason
 from governance.consent import ConsentEvent
 from governance.store import stamp
+from policies.contract import Contract
 from policies.documents import parse_duration
 from policies.parsing import DocumentError
+from policies.policy import Policy
 
 
 def import_file(workspace: Workspace, file: Path, *, again: bool = False, dry_run: bool = False) -> int:
@@ -30,68 +32,64 @@ def known(workspace: Workspace, purpose: str) -> bool:
 
 
 def grant(workspace: Workspace, subject: str, purpose: str, valid_for: str | None, notice: str | None, jurisdiction: str | None) -> None:
-    """Record consent, given now."""
+    """Record consent, given now. Raises Refused where the subject withdrew or objected, and whoever says otherwise is no officer."""
     try:
         length = parse_duration(valid_for) if valid_for else None
     except ValueError as error:
         raise WorkspaceError(f"`--valid-for`: got `{valid_for}`, {error}") from error
     with workspace.store.transaction("consent") as write:
-        until = write.now + length if length else None
-        consent.grant(write, subject, purpose, valid_until=until, notice_version=notice, jurisdiction=jurisdiction, method="command line")
+        allowed = roles.is_officer(workspace) or not consent.stopped(write.session, subject, purpose)
+        if allowed:
+            until = write.now + length if length else None
+            consent.grant(
+                write, subject, purpose, valid_until=until, notice_version=notice, jurisdiction=jurisdiction, method="command line"
+            )
+    if not allowed:
+        reason = "this subject withdrew or objected, and only an officer may record that they consent again"
+        remedy = "ask an officer, who has seen the subject's own yes"
+        raise roles.refused(workspace, "consent.granted", "a-no-is-lifted-by-officers", reason, remedy)
 
 
-def withdraw(workspace: Workspace, subject: str, purpose: str) -> None:
-    """Record a withdrawal, in effect now."""
+def withdraw(workspace: Workspace, subject: str, purpose: str) -> bool:
+    """Record a withdrawal, in effect now; returns whether an officer should hear that no event of this key was held before."""
     with workspace.store.transaction("consent") as write:
+        unheard = roles.is_officer(workspace) and not consent.history(write.session, subject)
         consent.withdraw(write, subject, purpose, method="command line")
+    return unheard
 
 
 def show(workspace: Workspace, subject: str) -> dict[str, Any]:
-    """All events of a subject, and what they mean for each purpose of each policy now. For officers; logged without the subject."""
-    officer(workspace, "consent.shown")
+    """All events of a subject, and what they mean now for each purpose of each dataset and policy. For officers; logged
+    without the subject. Datasets differ in the jurisdiction of whoever named none. Raises Refused."""
+    roles.look(workspace, "consent.shown")
     import pyarrow as pa
 
     with workspace.store.read() as session:
         events = consent.history(session, subject)
-        known = consent.snapshot_events(session, workspace.store.clock(), subject)
+        at = consent.judged_at(session, workspace.store.clock())
+        known = consent.snapshot_events(session, at, subject)
     alone = pa.table({"subject": [subject]})
     verdicts = []
-    for name in workspace.documents("policies"):
-        policy = workspace.policy(name)
+    for contract, policy in _pairs(workspace):
         for purpose in policy.purposes:
-            jurisdiction = _jurisdiction(workspace)
-            reason = admission.admit(known, alone, policy, purpose, jurisdiction, workspace.store.clock()).check(subject)
-            verdicts.append({"policy": name, "purpose": purpose, "reason": reason_words(Reason.NEVER_ASKED if reason is None else reason)})
+            reason = admission.admit(known, alone, policy, purpose, contract.jurisdiction, at).check(subject)
+            words = reason_words(Reason.NEVER_ASKED if reason is None else reason)
+            verdicts.append({"dataset": contract.name, "policy": policy.name, "purpose": purpose, "reason": words})
     return {"events": [_event(recorded.event) | {"received_time": stamp(recorded.received_time)} for recorded in events], "now": verdicts}
 
 
 def stats(workspace: Workspace) -> list[dict[str, Any]]:
-    """Exact numbers of events. For officers; logged."""
-    officer(workspace, "consent.counted")
+    """Exact numbers of events. For officers; logged. Raises Refused."""
+    roles.look(workspace, "consent.counted")
     with workspace.store.read() as session:
         return [{"purpose": c.purpose, "status": c.status, "events": c.events} for c in consent.stats(session)]
 
 
-def officer(workspace: Workspace, action: str) -> None:
-    """Let an officer of the workspace look, with an entry in the log first; anybody else is refused."""
-    name = workspace.principal.name
-    if name not in workspace.settings.officers:
-        raise refusal(
-            action,
-            "exact-figures-are-the-officers",
-            "-",
-            "exact counts and a subject's record are for compliance officers",
-            f"`{name}` is not among `roles.officers` of consentric.toml",
-            "ask an officer, or read the noisy counts that `consentric plan` shows",
-        )
-    with workspace.store.transaction("look") as write:
-        write.record(action)
-
-
-def _jurisdiction(workspace: Workspace) -> str:
-    """Of subjects whose events name none: that of the only contract, else the contracts' first by name."""
-    contracts = workspace.documents("contracts")
-    return workspace.contract(contracts[0]).jurisdiction if contracts else "eu"
+def _pairs(workspace: Workspace) -> tuple[tuple[Contract, Policy], ...]:
+    """Contracts and policies that segments put together; without a segment, each with each."""
+    named, _ = planning.pairs(workspace)
+    contracts, policies = workspace.documents("contracts"), workspace.documents("policies")
+    return named or tuple((workspace.contract(contract), workspace.policy(policy)) for contract in contracts for policy in policies)
 
 
 def _event(event: ConsentEvent) -> dict[str, Any]:

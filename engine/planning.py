@@ -263,8 +263,7 @@ def _afford(workspace: Workspace, prepared: Prepared) -> None:
     with workspace.store.read() as session:
         for balance in balances(session, prepared.contract, prepared.policy, now):
             if balance.account in (allocation.allocation, allocation.cap) and spec.privacy.epsilon > balance.left:
-                which = "cap" if balance.purpose is None else "allocation"
-                raise BudgetExceeded(spec.privacy.epsilon, balance.left, balance.account, which)
+                raise balance.exceeded(spec.privacy.epsilon)
 
 
 def _floor(prepared: Prepared, snapshot: Snapshot) -> None:

@@ -18,6 +18,7 @@ from governance.accounting import RESERVED_DRAWS, epsilon_of, mu_squared_of
 from governance.budget import Balance, balances
 from governance.builds import Build, Status
 from governance.snapshots import Snapshot
+from policies.policy import Allowance
 
 View = tuple[dict[str, Any], str]
 
@@ -179,10 +180,17 @@ def budget(workspace: Workspace) -> View:
     pairs, problems = planning.pairs(workspace)
     with workspace.store.read() as session:
         for contract, policy in pairs:
-            seen |= {b.account: b for b in balances(session, contract, policy, workspace.store.clock())}
+            for balance in balances(session, contract, policy, workspace.store.clock()):
+                if balance.account not in seen or balance.note:  # of two policies over one account, the one that has something to say
+                    seen[balance.account] = balance
     text = [_balances_text(tuple(seen.values())) if seen else "no account yet: a segment names the contract and policy that have them"]
     text += [f"not read: {problem}" for problem in problems]
     return {"accounts": [_balance(b) for b in seen.values()], "problems": list(problems)}, "\n".join(text)
+
+
+def allowance(limit: Allowance | None) -> str:
+    """A cap in words."""
+    return f"ε {limit.epsilon:g} at δ {limit.delta:g}" if limit else "none registered"
 
 
 def _people(snapshot: Snapshot) -> dict[str, Any]:
@@ -242,6 +250,7 @@ def _balance(balance: Balance) -> dict[str, Any]:
         "spent": balance.spent,
         "left": balance.left,
         "lifetime": balance.lifetime,
+        "note": balance.note,
     }
 
 
@@ -249,11 +258,12 @@ def _balances_text(accounts: tuple[Balance, ...]) -> str:
     rows = [(b.purpose or "cap", b.period, f"{b.epsilon:g}", f"{b.spent:.3f}", f"{b.left:.3f}", f"{b.lifetime:.3f}") for b in accounts]
     text = table(rows, ("account", "period", "ε allowed", "spent", "left", "over a lifetime"))
     text += "\nspent and left need not add up to what is allowed: ε grows more slowly than what it is the sum of"
-    return text + "".join(
+    text += "".join(
         f"\n{b.purpose or 'cap'}: at δ {b.delta:g} no more than ε {_usable(b):.1f} can be used"
         for b in accounts
         if _usable(b) < 0.99 * b.epsilon
     )
+    return "\n".join([text, *dict.fromkeys(b.note for b in accounts if b.note)])
 
 
 def _usable(balance: Balance) -> float:

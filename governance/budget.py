@@ -1,9 +1,10 @@
 """The budget ledger: what was promised about a population, what is spent of it, and what is left.
 
 Neighbours: add or remove one subject with all rows. A *cap account* per controller and subject namespace binds over a
-lifetime; *allocations*, one for each population, purpose and period, lie within it. μ² of Gaussian DP and scalar draws add
-up exactly, as fractions and whole numbers, within an account (`governance.accounting`: a valid filter for budgets chosen as
-one goes). Populations are taken to overlap, so that charges within a namespace always add.
+lifetime, by a cap that no policy raises alone (`governance.caps`); *allocations*, one for each population, purpose and
+period, lie within it. μ² of Gaussian DP and scalar draws add up exactly, as fractions and whole numbers, within an account
+(`governance.accounting`: a valid filter for budgets chosen as one goes). Populations are taken to overlap, so that charges
+within a namespace always add.
 
 A reservation counts as spent, whole, from its transaction on, until it is released; it can be released only while nothing
 was drawn. Each draw is written down and sealed before its noise exists, so that a crash at any moment leaves at least what
@@ -27,6 +28,7 @@ from fractions import Fraction
 from sqlmodel import Session, col, select
 
 from governance.accounting import RESERVED_DRAWS, epsilon_of, holds, mu_squared_of
+from governance.caps import binding_cap, register_cap
 from governance.door import BudgetError, Grant, Query, ReservationId, check_path
 from governance.store import DrawRow, ReservationRow, Store, Transaction, micros, moment
 from policies.contract import Contract
@@ -45,11 +47,15 @@ class Status(StrEnum):
 
 
 class BudgetExceeded(BudgetError):
-    """A request does not fit; the ledger is as it was. `asked` and `left` are ε at the request's δ, `which` is cap or allocation."""
+    """A request does not fit; the ledger is as it was. `asked` and `left` are ε at the request's δ, `which` is cap or allocation.
 
-    def __init__(self, asked: float, left: float, account: str, which: str) -> None:
-        super().__init__(f"budget exhausted: asked for ε {asked:g}, {which} `{account}` has ε {left:g} left")
-        self.asked, self.left, self.account, self.which = asked, left, account, which
+    `note` says why, and what to do about it, where that isn't plain.
+    """
+
+    def __init__(self, asked: float, left: float, account: str, which: str, note: str | None = None) -> None:
+        told = f"budget exhausted: asked for ε {asked:g}, {which} `{account}` has ε {left:g} left"
+        super().__init__(told + (f"; {note}" if note else ""))
+        self.asked, self.left, self.account, self.which, self.note = asked, left, account, which, note
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +137,8 @@ class Draw:
 class Balance:
     """What an account may spend, has spent, and what largest request still fits (within the cap too), as ε at `delta`.
 
-    `purpose` is None for the cap account. `lifetime` is the ε of everything ever spent, whatever the period.
+    `purpose` is None for the cap account. `lifetime` is the ε of everything ever spent, whatever the period. `note` says what to
+    do about a registered cap that leaves less than policy and allocation would.
     """
 
     account: str
@@ -143,12 +150,20 @@ class Balance:
     left: float
     lifetime: float
     reservations: int
+    note: str | None = None
+
+    def exceeded(self, asked: float) -> BudgetExceeded:
+        """The refusal of a request for `asked` that does not fit."""
+        return BudgetExceeded(asked, self.left, self.account, "allocation" if self.purpose else "cap", self.note)
 
 
 def reserve(
     transaction: Transaction, to: Accounts, policy: Policy, epsilon: float, delta: float, label: str, draws: int = RESERVED_DRAWS
 ) -> Reservation:
-    """Set aside what (`epsilon`, `delta`) buys for `draws` scalar draws. Raises BudgetExceeded if allocation or cap cannot hold it."""
+    """Set aside what (`epsilon`, `delta`) buys for `draws` scalar draws; the first of an account registers the policy's cap.
+
+    Raises BudgetExceeded if allocation or cap cannot hold it.
+    """
     history = _history(transaction.session, to.cap)
     allowance = policy.budgets.purposes.get(to.purpose)
     if allowance is None:  # a purpose without a budget may spend nothing
@@ -157,12 +172,14 @@ def reserve(
     if mu_squared == 0:
         raise BudgetError(f"ε {epsilon:g} at δ {delta:g} buys no draw; ask for more of either")
     total = _total(history)
-    for which, account, limit, spent in (
-        ("allocation", to.allocation, allowance, _total(_within(history, to))),
-        ("cap", to.cap, policy.budgets.cap, total),
+    cap = binding_cap(transaction.session, to.cap, policy, total.draws + draws)
+    for which, account, limit, note, spent in (
+        ("allocation", to.allocation, allowance, None, _total(_within(history, to))),
+        ("cap", to.cap, cap.limit, cap.note, total),
     ):
         if not holds(limit.epsilon, limit.delta, spent.mu_squared + mu_squared, spent.draws + draws):
-            raise BudgetExceeded(epsilon, _left(limit, spent, delta, draws), account, which)
+            raise BudgetExceeded(epsilon, _left(limit, spent, delta, draws), account, which, note)
+    register_cap(transaction, to.cap, policy)
     row = ReservationRow(
         id=secrets.token_hex(8),
         cap_account=to.cap,
@@ -294,14 +311,16 @@ def balances(session: Session, contract: Contract, policy: Policy, now: dt.datet
     """The cap account first, then the allocation of each purpose with a budget."""
     cap = accounts(contract, policy, "", now).cap
     history = _history(session, cap)
-    first = _balance(cap, None, Period.LIFETIME, policy.budgets.cap, history, history)
+    total = _total(history)
+    binding = binding_cap(session, cap, policy, total.draws + RESERVED_DRAWS)
+    first = replace(_balance(cap, None, Period.LIFETIME, binding.limit, history, history), note=binding.note)
     rest = []
     for purpose, allowance in policy.budgets.purposes.items():
         of = accounts(contract, policy, purpose, now)
         ever = _within(history, Accounts(of.cap, of.population, of.purpose))
         balance = _balance(of.allocation, purpose, allowance.period, allowance, _within(history, of), ever)
-        room = _left(policy.budgets.cap, _total(history), allowance.delta, RESERVED_DRAWS)
-        rest.append(balance if balance.left <= room else replace(balance, left=room))
+        room = _left(binding.limit, total, allowance.delta, RESERVED_DRAWS)
+        rest.append(balance if balance.left <= room else replace(balance, left=room, note=binding.note))
     return (first, *rest)
 
 

@@ -28,6 +28,10 @@ Clock = Callable[[], dt.datetime]
 """Gives an aware datetime."""
 
 
+LAG = dt.timedelta(minutes=5)
+"""How far the clock may be behind the log. A clock that was put back would otherwise undo what happened since."""
+
+
 class StoreError(Exception):
     """The database cannot be read or written: a fault of the machine."""
 
@@ -74,6 +78,17 @@ class ImportRow(SQLModel, table=True):
     salt: bytes
     digest: bytes
     received: int
+
+
+class CapRow(SQLModel, table=True):
+    """The cap of an account that binds beside every policy's: the first that was asked for, or what an officer accepted since."""
+
+    __tablename__ = "budget_caps"
+    account: str = Field(primary_key=True)
+    epsilon: float
+    delta: float
+    set_by: str
+    created: int
 
 
 class ReservationRow(SQLModel, table=True):
@@ -168,9 +183,18 @@ class ApprovalRow(SQLModel, table=True):
     created: int
 
 
+class PurposeKeyRow(SQLModel, table=True):
+    """A purpose whose pseudonym key was made, and by what that key is known again."""
+
+    __tablename__ = "purpose_keys"
+    purpose: str = Field(primary_key=True)
+    fingerprint: str
+    created: int
+
+
 @dataclass
 class Transaction:
-    """An open write. `session` for rows, `record` for the entry that goes with them."""
+    """An open write. `session` for rows, `record` for the entry that goes with them. `now` never goes back from one to the next."""
 
     session: Session
     connection: Connection
@@ -212,12 +236,15 @@ class Store:
 
     @contextmanager
     def transaction(self, name: str = "write") -> Iterator[Transaction]:
-        """A write that is durable and sealed on return; `name` is that of its failpoints. Raises StoreError, UnrecordedError."""
+        """A write that is durable and sealed on return; `name` is that of its failpoints.
+
+        Raises StoreError, where the clock is `LAG` behind the log too, and UnrecordedError.
+        """
         with _faults():
             with self._engine.execution_options(write=True).begin() as connection, Session(bind=connection) as session:
                 changes: list[str] = []
                 _watch(connection, changes.append)
-                open_write = Transaction(session, connection, self.principal, self.clock())
+                open_write = Transaction(session, connection, self.principal, self._now(connection))
                 yield open_write
                 session.flush()
                 if changes and not open_write.recorded:
@@ -240,9 +267,27 @@ class Store:
             size = audit_log.size(connection)
             self._seal.publish(size, audit_log.root(connection, size))
 
+    def _now(self, connection: Connection) -> dt.datetime:
+        """The clock, or the time of the newest entry where that is later. Raises StoreError."""
+        now = self.clock()
+        newest = newest_time(connection) or now
+        if now < newest - LAG:
+            raise StoreError(f"the clock is behind the log: got `{stamp(now)}`, expected `{stamp(newest)}` or later; set it right")
+        return max(now, newest)
+
     def close(self) -> None:
         """Give the connections back."""
         self._engine.dispose()
+
+
+def newest_time(connection: Connection) -> dt.datetime | None:
+    """When the newest entry of the log was written, and so no earlier than anything here; None in an empty log. Raises StoreError."""
+    for entry in audit_log.entries(connection, audit_log.size(connection) - 1):
+        try:
+            return dt.datetime.fromisoformat(entry.parsed["at"])
+        except (KeyError, TypeError, ValueError):
+            raise StoreError(f"entry {entry.index} of the log has no time; run `consentric audit verify`") from None
+    return None
 
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)

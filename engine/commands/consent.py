@@ -70,7 +70,10 @@ def withdraw(
     with desk(as_json, where) as at:
         from engine import consents
 
-        consents.withdraw(at.workspace(), subject, purpose)
+        if consents.withdraw(at.workspace(), subject, purpose):
+            at.display.note(
+                "no event was held for this subject key before; keys are compared exactly, so look whether it is as in the data"
+            )
         at.display.result(
             {"recorded": "withdrawn"},
             f"recorded: withdrawn for {'all purposes' if purpose == '*' else purpose}\n"
@@ -88,7 +91,9 @@ def show(subject: Subject, where: Where = None, as_json: Json = False) -> None:
             [(e["event_time"], e["purpose"], e["status"], e["valid_until"] or "-", e["notice_version"] or "-") for e in seen["events"]],
             ("event time", "purpose", "status", "valid until", "notice"),
         )
-        verdicts = table([(v["policy"], v["purpose"], v["reason"]) for v in seen["now"]], ("policy", "purpose", "now"))
+        verdicts = table(
+            [(v["dataset"], v["policy"], v["purpose"], v["reason"]) for v in seen["now"]], ("dataset", "policy", "purpose", "now")
+        )
         at.display.result(seen, f"{text}\n\n{verdicts}")
 
 

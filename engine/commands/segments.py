@@ -93,12 +93,22 @@ def reject(
         at.display.result(*views.built(workspace, release.reject(workspace, name, comment)))
 
 
-def budget(where: Where = None, as_json: Json = False) -> None:
+def budget(
+    accept_cap: Annotated[
+        str | None, typer.Option("--accept-cap", metavar="POLICY", help="Let the cap of this policy bind, first (officers; logged).")
+    ] = None,
+    where: Where = None,
+    as_json: Json = False,
+) -> None:
     """Spent and left ε of every account: allocations by purpose and period, and the cap over a lifetime."""
     with desk(as_json, where) as at:
-        from engine import views
+        from engine import caps, views
 
-        at.display.result(*views.budget(at.workspace()))
+        workspace = at.workspace()
+        if accept_cap is not None:
+            for accepted in caps.accept(workspace, accept_cap):
+                at.display.note(f"cap of `{accepted.account}`: {views.allowance(accepted.before)}, now {views.allowance(accepted.limit)}")
+        at.display.result(*views.budget(workspace))
 
 
 def fairness(name: Name, where: Where = None, as_json: Json = False) -> None:

@@ -13,6 +13,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from governance.accounting import RESERVED_DRAWS, delta_of, epsilon_of
 from governance.budget import BudgetExceeded, LedgerMeter, Reservation, accounts, balances, find, release, reserve, settle, transcript
 from governance.door import BudgetError, Grant, Query, StepName
+from policies.policy import Allowance
 from tests.ledgers import ADS, CARE, Clock, contract, policy, store
 
 DELTA = 1e-5
@@ -33,18 +34,22 @@ class Ledger(RuleBasedStateMachine):
         self._counted: dict[str, Fraction] = {}
         self._drawn: dict[str, list[Grant]] = {}
         self._closed: set[str] = set()
+        self.reserve(0.05, ADS, "shop", CAP)  # registers the cap that binds from now on
 
     @rule(
         target=reservations,
         epsilon=st.floats(0.05, 1.5),
         purpose=st.sampled_from([ADS, CARE]),
         dataset=st.sampled_from(["shop", "web"]),
+        cap=st.sampled_from([1.0, CAP, 20.0]),
     )
-    def reserve(self, epsilon: float, purpose: str, dataset: str) -> Any:
+    def reserve(self, epsilon: float, purpose: str, dataset: str, cap: float) -> Any:
+        """Under another policy too, whose cap is smaller or larger."""
+        asking = self._policy.model_copy(update={"budgets": self._policy.budgets.model_copy(update={"cap": Allowance(epsilon=cap)})})
         try:
             with self._store.transaction() as transaction:
-                to = accounts(contract(name=dataset), self._policy, purpose, transaction.now)
-                got = reserve(transaction, to, self._policy, epsilon, DELTA, "build")
+                to = accounts(contract(name=dataset), asking, purpose, transaction.now)
+                got = reserve(transaction, to, asking, epsilon, DELTA, "build")
         except BudgetExceeded as refusal:
             assert refusal.left < epsilon
             return multiple()

@@ -12,7 +12,7 @@ from sqlmodel import select
 
 from audit import log
 from governance.principals import Principal
-from governance.store import ConsentRow, PlanRow, Store, StoreError, UnrecordedError, micros, moment, stamp
+from governance.store import LAG, ConsentRow, PlanRow, Store, StoreError, UnrecordedError, micros, moment, stamp
 from tests.ledgers import START, Clock, MemorySeal, store
 
 
@@ -159,6 +159,43 @@ def test_errors_name_no_person(tmp_path: Path) -> None:
     while cause:
         assert "jane" not in str(cause)
         cause = cause.__cause__
+
+
+def test_time_never_goes_back_from_one_entry_to_the_next(tmp_path: Path) -> None:
+    clock = Clock()
+    opened = store(tmp_path, clock)
+    moments = []
+    for seconds in (0, -60, -240, 10, 3600):
+        clock.tick(seconds=seconds)
+        with opened.transaction() as transaction:
+            transaction.record("something")
+            moments.append(transaction.now)
+    assert moments == [START, START, START, START, clock.now]
+    assert [entry["at"] for entry in entries(tmp_path)] == [stamp(moment) for moment in moments]
+
+
+def test_a_clock_far_behind_the_log_is_a_fault_with_a_way_out(tmp_path: Path) -> None:
+    clock = Clock()
+    opened = store(tmp_path, clock)
+    with opened.transaction() as transaction:
+        transaction.record("something")
+    clock.tick(seconds=-LAG.total_seconds())
+    with opened.transaction() as transaction:
+        transaction.record("as far as may be")
+    clock.tick(seconds=-1)
+    with pytest.raises(StoreError, match=r"the clock is behind the log: got `2026-05-20T11:54:59.*set it right"), opened.transaction():
+        pytest.fail("a transaction began")
+    assert len(entries(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("body", [b"{}", b"no entry", b'{"at": 7}', b'{"at": "soon"}'])
+def test_a_newest_entry_without_a_time_is_a_fault_with_a_way_out(tmp_path: Path, body: bytes) -> None:
+    opened = store(tmp_path)
+    with opened.transaction() as transaction:
+        log.append(transaction.connection, body)
+        transaction.recorded += 1
+    with pytest.raises(StoreError, match="entry 0 of the log has no time; run `consentric audit verify`"), opened.transaction():
+        pytest.fail("a transaction began")
 
 
 def test_entries_hold_no_numbers_that_json_cannot(tmp_path: Path) -> None:

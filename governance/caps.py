@@ -1,0 +1,78 @@
+"""The cap of an account: the most that may ever be promised about a population, whoever writes the next policy.
+
+The first reservation of an account registers the cap of its policy. From then on the smaller of the two binds, that which
+is registered and that of the policy asking, so that a second policy cannot raise it. An officer may accept another one.
+Every step is an entry in the log, so that it names every account there is. Not here: who is an officer (`engine.roles`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from sqlmodel import Session
+
+from governance.accounting import mu_squared_of
+from governance.store import CapRow, Transaction
+from policies.policy import Allowance, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """The cap that binds an account. `note`: what to do about it, where it is not the policy's own."""
+
+    limit: Allowance
+    note: str | None
+
+
+def registered_cap(session: Session, account: str) -> Allowance | None:
+    """The cap that an account has whatever its policies say; None before its first reservation."""
+    row = session.get(CapRow, account)
+    return Allowance(epsilon=row.epsilon, delta=row.delta) if row else None
+
+
+def binding_cap(session: Session, account: str, policy: Policy, draws: int) -> Binding:
+    """The smaller of what is registered and what `policy` says, as far as μ² goes over `draws` scalar draws."""
+    own, registered = policy.budgets.cap, registered_cap(session, account)
+    if registered is None or registered == own or _room(own, draws) <= _room(registered, draws):
+        return Binding(own, None)
+    return Binding(
+        registered,
+        f"the cap registered for `{account}`, {_words(registered)}, binds and not the {_words(own)} of policy `{policy.name}`: "
+        f"an officer may let that bind with `consentric budget --accept-cap {policy.name}`",
+    )
+
+
+def register_cap(transaction: Transaction, account: str, policy: Policy) -> None:
+    """Keep the policy's cap for an account that has none yet."""
+    if transaction.session.get(CapRow, account) is None:
+        _keep(transaction, account, policy.budgets.cap)
+        transaction.record("budget.cap_registered", cap=account, **_facts(policy.budgets.cap), policy=policy.digest())
+
+
+def accept_cap(transaction: Transaction, account: str, policy: Policy) -> Allowance | None:
+    """Let the policy's cap bind from now on, larger or smaller; returns the one before. For officers: the caller sees to it."""
+    before = registered_cap(transaction.session, account)
+    _keep(transaction, account, policy.budgets.cap)
+    told = {f"{name}_before": value for name, value in _facts(before).items()} if before else {}
+    transaction.record("budget.cap_accepted", cap=account, **_facts(policy.budgets.cap), **told, policy=policy.digest())
+    return before
+
+
+def _keep(transaction: Transaction, account: str, limit: Allowance) -> None:
+    row = transaction.session.get(CapRow, account) or CapRow(account=account, epsilon=0, delta=0, set_by="", created=0)
+    row.epsilon, row.delta = limit.epsilon, limit.delta
+    row.set_by, row.created = transaction.principal.name, transaction.micros
+    transaction.session.add(row)
+
+
+def _room(limit: Allowance, draws: int) -> Fraction:
+    return mu_squared_of(limit.epsilon, limit.delta, draws)
+
+
+def _words(limit: Allowance) -> str:
+    return f"ε {limit.epsilon:g} at δ {limit.delta:g}"
+
+
+def _facts(limit: Allowance) -> dict[str, float | str]:
+    return {"epsilon": limit.epsilon, "delta": str(limit.delta)}
