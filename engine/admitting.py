@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import nullcontext
 
 import pyarrow as pa
 from sqlmodel import Session
@@ -10,7 +11,7 @@ from sqlmodel import Session
 from engine.workspace import Workspace
 from governance import admission as admissions
 from governance.admission import Admission
-from governance.consent import snapshot_events
+from governance.consent import judged_at, snapshot_events
 from governance.minimise import Resources
 from governance.population import population
 from governance.reads import Granted, population_reads
@@ -42,21 +43,19 @@ def judged(
     at: dt.datetime,
     session: Session | None = None,
 ) -> Admission:
-    """Admission of `subjects` at `at`, by the events that are known then."""
-    if session is not None:
-        events = snapshot_events(session, at)
-    else:
-        with workspace.store.read() as reading:
-            events = snapshot_events(reading, at)
+    """Admission of `subjects` at `at`, by the events that are known then; later, where the clock is behind what is known."""
+    with workspace.store.read() if session is None else nullcontext(session) as reading:
+        at = judged_at(reading, at)
+        events = snapshot_events(reading, at)
     return admissions.admit(events, subjects, policy, purpose, contract.jurisdiction, at)
 
 
 def intervals_of(workspace: Workspace, contract: Contract, policy: Policy, purpose: str) -> pa.Table:
     """When each subject's consent was valid, for tables of rows collected under consent."""
-    now = workspace.store.clock()
     with workspace.store.read() as session:
-        events = snapshot_events(session, now)
-    return admissions.intervals(events, policy, purpose, contract.jurisdiction, now)
+        at = judged_at(session, workspace.store.clock())
+        events = snapshot_events(session, at)
+    return admissions.intervals(events, policy, purpose, contract.jurisdiction, at)
 
 
 def resources(workspace: Workspace) -> Resources:

@@ -14,6 +14,7 @@ from engine.gates import Exit
 from engine.workspace import Workspace
 from governance import budget, builds
 from governance.builds import Status
+from governance.pseudonyms import key_faults
 
 TESTED = {"duckdb": "2.0", "sqlglot": "30.30", "opendp": "0.16", "scikit-learn": "1.7"}
 """Versions whose behaviour the engine leans on (FINDINGS of the project); others may work and were not tried."""
@@ -40,7 +41,13 @@ def examine(where: Path | None, repair: bool) -> list[Check]:
         workspace.open(alone=repair)
     except IntegrityError as error:
         return [*checks, Check("log", False, str(error), "run `consentric audit verify`; keep the files as they are", Exit.INTEGRITY)]
-    checks += [_checkpoint(workspace), *_stranded(workspace, repair), _leftovers(workspace, repair), _passports(workspace, repair)]
+    checks += [
+        *_purpose_keys(workspace),
+        _checkpoint(workspace),
+        *_stranded(workspace, repair),
+        _leftovers(workspace, repair),
+        _passports(workspace, repair),
+    ]
     return [*checks, *_versions()]
 
 
@@ -48,6 +55,15 @@ def _keys(workspace: Workspace) -> list[Check]:
     faults = workspace.keys.faults()
     return [Check("keys", False, str(fault), fault.remedy) for fault in faults] or [
         Check("keys", True, "all readable, by their owner alone")
+    ]
+
+
+def _purpose_keys(workspace: Workspace) -> list[Check]:
+    """Keys of pseudonyms that the log names: a lost one is not among those that can be read."""
+    with workspace.store.read() as session:
+        faults = key_faults(session, workspace.keys)
+    return [Check("purpose keys", False, str(fault), fault.remedy) for fault in faults] or [
+        Check("purpose keys", True, "those that the log names")
     ]
 
 

@@ -34,7 +34,7 @@ from engine.planning import uses_of
 from engine.workspace import Workspace, WorkspaceError
 from governance import builds
 from governance.builds import Build, Status, required_approvals
-from governance.pseudonyms import pseudonyms
+from governance.pseudonyms import ensure_key, pseudonyms, purpose_key
 from governance.store import stamp
 from policies.contract import Contract
 from policies.deciding import Request, decide, decide_destination
@@ -85,6 +85,7 @@ def release(workspace: Workspace, build: Build) -> Build:
     target = released(workspace, build.id)
     with workspace.store.transaction("release-intent") as write:
         write.record("release.intended", build=build.id, segment=build.segment)
+        ensure_key(write, workspace.keys, build.purpose)
     while True:
         lawful = permit(workspace, build)
         members = _lawful(workspace, lawful)
@@ -245,7 +246,9 @@ def _lawful(workspace: Workspace, lawful: Lawful, session: Session | None = None
 
 
 def _pseudonymous(workspace: Workspace, build: Build, table: pa.Table) -> pa.Table:
-    names = pseudonyms(table["subject"], workspace.keys.pseudonym(build.purpose))
+    with workspace.store.read() as session:
+        key = purpose_key(session, workspace.keys, build.purpose)
+    names = pseudonyms(table["subject"], key)
     return pa.table({"pseudonym": names, "segment": table["segment"]}).sort_by("pseudonym")  # an order that says nothing
 
 

@@ -34,7 +34,8 @@ HIDDEN = ".consentric"
 FOLDERS = ("contracts", "policies", "segments", "data", "reports")
 
 _SETTINGS = """\
-# A Consentric workspace. Every setting can also come from the environment, as CONSENTRIC_DATABASE_URL and so on.
+# A Consentric workspace. What stands under database, keys and engine can also come from the environment, as
+# CONSENTRIC_DATABASE_URL and so on; who holds a role and what the workspace is never does.
 [workspace]
 name = "{name}"
 demo = {demo}             # demo workspaces accept CONSENTRIC_UNSAFE_PRINCIPAL, and every entry of the log says so
@@ -55,13 +56,17 @@ memory_limit = "2GB"
 """
 
 
+_FROM_ENVIRONMENT = frozenset({"database", "keys", "engine"})
+"""Sections that describe the machine. Roles and what the workspace is do not: whoever runs a command sets its environment."""
+
+
 class WorkspaceError(Exception):
     """The workspace or its settings cannot be used: usage, exit 2."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What `consentric.toml` and `CONSENTRIC_*` say."""
+    """What `consentric.toml` says, and `CONSENTRIC_*` of the machine."""
 
     name: str
     demo: bool
@@ -231,7 +236,9 @@ def _settings(root: Path, environment: Mapping[str, str]) -> Settings:
 
 def _parse(root: Path, toml: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
     def setting(section: str, key: str, default: Any) -> Any:
-        value = environment.get(f"CONSENTRIC_{section}_{key}".upper(), toml.get(section, {}).get(key, default))
+        value = toml.get(section, {}).get(key, default)
+        if section in _FROM_ENVIRONMENT:
+            value = environment.get(f"CONSENTRIC_{section}_{key}".upper(), value)
         if not isinstance(value, type(default)) and not isinstance(value, str):
             raise WorkspaceError(f"`{section}.{key}` in {FILE}: got `{value!r}`, expected {type(default).__name__}")
         return value.replace("{workspace}", str(root)) if isinstance(value, str) else value
@@ -252,6 +259,6 @@ def _parse(root: Path, toml: Mapping[str, Any], environment: Mapping[str, str]) 
 
 
 def _listed(value: object) -> tuple[str, ...]:
-    """A list of texts; from the environment, text with commas."""
+    """A list of texts, or one text with commas."""
     items = value.split(",") if isinstance(value, str) else value
     return tuple(str(item) for item in items) if isinstance(items, list) else ()

@@ -24,9 +24,9 @@ from sqlmodel import Session, SQLModel, col
 from sqlmodel import select as select_rows
 
 from audit.commitments import SALT, collect, commit
-from governance.store import ConsentRow, Transaction, micros, moment
+from governance.store import ConsentRow, Transaction, micros, moment, newest_time
 from policies.policy import Basis
-from policies.taxonomy import Vocabulary, known
+from policies.taxonomy import Vocabulary, ancestors, known
 
 EVERY_PURPOSE = "*"
 """The purpose of an event that speaks of all purposes; consent cannot be given to it."""
@@ -186,6 +186,23 @@ def stats(session: Session) -> list[Count]:
     """Exact numbers of events by purpose and status. Not private: for the officer's role, and the look is logged by the caller."""
     by = _TABLE.c.purpose, _TABLE.c.status
     return [Count(*row) for row in session.connection().execute(select(*by, func.count()).group_by(*by).order_by(*by))]
+
+
+def stopped(session: Session, subject: str, purpose: str) -> bool:
+    """Whether a withdrawal or objection of the subject's stands: no later consent to the purpose itself lifted it."""
+    stops, covering = (Status.WITHDRAWN, Status.OBJECTED), {EVERY_PURPOSE, purpose, *ancestors(purpose)}
+    said = [recorded for recorded in history(session, subject) if recorded.event.purpose in covering]
+    counted = [each for each in said if each.event.status in stops or (each.event.status, each.event.purpose) == (Status.GIVEN, purpose)]
+    latest = max(counted, key=lambda each: (each.event.event_time, each.received_time, each.event.status in stops), default=None)
+    return latest is not None and latest.event.status in stops
+
+
+def judged_at(session: Session, now: dt.datetime) -> dt.datetime:
+    """When to judge who may be used: `now`, or the newest entry of the log where the clock is behind it.
+
+    No event was received after that entry, and none happened after it was received: a clock put back revives nobody.
+    """
+    return max(now, newest_time(session.connection()) or now)
 
 
 def snapshot_events(session: Session, at: dt.datetime, subject: str | None = None) -> pa.Table:

@@ -6,8 +6,9 @@
     commitment.key           secret that salts of commitments are derived from
     pseudonym/<purpose>.key  HMAC key of the pseudonyms of one purpose
 
-`create` makes the first four, once; they are never made again, because a new one in place of a lost one would start another
-log, or move subjects from hold-out to training. A purpose's key is made when it is first needed. Files appear whole (written
+`create` makes the first four, once; none is ever made again, because a new one in place of a lost one would start another
+log, move subjects from hold-out to training, or give them other pseudonyms. A purpose's key is made, and recorded, when it is
+first needed (`governance.pseudonyms`). Files appear whole (written
 aside, fsynced, then linked under their name, which fails if it is taken) with mode 0600, in folders of mode 0700.
 
 Not here: the formats of checkpoints and passports (`audit`), rotation and backup.
@@ -31,7 +32,7 @@ from audit.checkpoint import Signer, Verifier
 SECRET_BYTES = 32
 """Length of an HMAC key: that of the hash (RFC 2104, section 3)."""
 
-_RESTORE = "restore it from a backup: a new one would not continue the old"
+RESTORE = "restore it from a backup: a new one would not continue the old"
 _PURPOSE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,200}")
 
 
@@ -71,12 +72,12 @@ class KeyFolder:
         try:
             key = load_pem_private_key(_get(path), password=None)
         except ValueError:
-            raise KeyFault(path, "is truncated or not a private key", _RESTORE) from None
+            raise KeyFault(path, "is truncated or not a private key", RESTORE) from None
         if not isinstance(key, Ed25519PrivateKey):
-            raise KeyFault(path, "is not an Ed25519 key", _RESTORE)
+            raise KeyFault(path, "is not an Ed25519 key", RESTORE)
         signer = Signer(key, Verifier.parse(self.verifier_key).name)
         if str(signer.verifier) != self.verifier_key:
-            raise KeyFault(path, "does not belong to `log.vkey` beside it", _RESTORE)
+            raise KeyFault(path, "does not belong to `log.vkey` beside it", RESTORE)
         return signer
 
     @property
@@ -86,7 +87,7 @@ class KeyFolder:
         try:
             return str(Verifier.parse(_get(path).decode()))
         except ValueError:
-            raise KeyFault(path, "is damaged", _RESTORE) from None
+            raise KeyFault(path, "is damaged", RESTORE) from None
 
     @property
     def split(self) -> bytes:
@@ -99,15 +100,24 @@ class KeyFolder:
         return _secret(self.folder / "commitment.key")
 
     def pseudonym(self, purpose: str) -> bytes:
-        """The key of one purpose, made at first need; two processes at once get the same. Raises KeyFault."""
-        path = self.folder / "pseudonym" / f"{purpose}.key"
-        if not _PURPOSE.fullmatch(purpose):
-            raise KeyFault(path, "cannot be named after this purpose", "expected letters, digits, `.`, `_` and `-`")
+        """The key of one purpose. Raises KeyFault, where it was never made too."""
+        return _secret(self.pseudonym_path(purpose))
+
+    def create_pseudonym(self, purpose: str) -> bytes:
+        """Make the key of a purpose that has none; if two processes do at once, both get the same. Raises KeyFault."""
+        path = self.pseudonym_path(purpose)
         if not path.exists():
             _check(self.folder, folder=True, mode=0o700)  # a lost key folder is not made anew
             _make_folder(path.parent)
             _put(path, secrets.token_bytes(SECRET_BYTES))
         return _secret(path)
+
+    def pseudonym_path(self, purpose: str) -> Path:
+        """Where the key of a purpose is kept. Raises KeyFault for a name that is no file's."""
+        path = self.folder / "pseudonym" / f"{purpose}.key"
+        if not _PURPOSE.fullmatch(purpose):
+            raise KeyFault(path, "cannot be named after this purpose", "expected letters, digits, `.`, `_` and `-`")
+        return path
 
     def faults(self) -> tuple[KeyFault, ...]:
         """What is wrong with the keys that there are, for `doctor`."""
@@ -166,7 +176,7 @@ def _get(path: Path) -> bytes:
 def _secret(path: Path) -> bytes:
     content = _get(path)
     if len(content) != SECRET_BYTES:
-        raise KeyFault(path, f"is damaged: expected {SECRET_BYTES} bytes, got {len(content)}", _RESTORE)
+        raise KeyFault(path, f"is damaged: expected {SECRET_BYTES} bytes, got {len(content)}", RESTORE)
     return content
 
 
@@ -175,10 +185,10 @@ def _check(path: Path, folder: bool, mode: int) -> None:
     try:
         status = path.lstat()
     except FileNotFoundError:
-        raise KeyFault(path, "is missing", _RESTORE) from None
+        raise KeyFault(path, "is missing", RESTORE) from None
     except PermissionError:
         raise KeyFault(path, "belongs to somebody else", "run as its owner") from None
     if stat.S_ISLNK(status.st_mode) or stat.S_ISDIR(status.st_mode) != folder:
-        raise KeyFault(path, f"is not a {'folder' if folder else 'file'}", _RESTORE)
+        raise KeyFault(path, f"is not a {'folder' if folder else 'file'}", RESTORE)
     if status.st_mode & 0o077:
         raise KeyFault(path, f"is open to others: mode {stat.S_IMODE(status.st_mode):04o}, expected {mode:04o}", f"chmod {mode:o} {path}")

@@ -3,16 +3,27 @@
 The same subject has the same pseudonym in every list of one purpose, and an unrelated one for another purpose, so that
 lists of two purposes cannot be joined without a key. A pseudonym is still personal data (GDPR, recital 26): whoever holds
 the key can test any subject.
+
+A key is made at the first release of its purpose, with an entry in the log that names its fingerprint. From then on it is
+only read: another in its place would give every subject another pseudonym, and nobody would notice.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 
 import pyarrow as pa
+from sqlmodel import Session, select
+
+from governance.keys import RESTORE, KeyFault, KeyFolder
+from governance.store import PurposeKeyRow, Transaction
 
 _BLOCK = 64
 """Block size of SHA-256 in bytes."""
+
+_FINGERPRINT = b"\0consentric pseudonym key fingerprint v1"
+"""Keeps this use of a key apart from pseudonyms; the digest is hashed once more, so that it would not even be this text's."""
 
 
 def pseudonyms(subjects: pa.Array | pa.ChunkedArray, key: bytes) -> pa.Array:
@@ -28,6 +39,41 @@ def pseudonyms(subjects: pa.Array | pa.ChunkedArray, key: bytes) -> pa.Array:
         return second.hexdigest()
 
     return pa.array([one(subject) for subject in subjects.cast(pa.string()).to_pylist()], pa.string())
+
+
+def ensure_key(transaction: Transaction, keys: KeyFolder, purpose: str) -> bytes:
+    """The key of a purpose; made, with an entry in the log, if the purpose never had one. Raises KeyFault if it was lost or changed."""
+    if transaction.session.get(PurposeKeyRow, purpose) is not None:
+        return purpose_key(transaction.session, keys, purpose)
+    key = keys.create_pseudonym(purpose)
+    transaction.session.add(PurposeKeyRow(purpose=purpose, fingerprint=fingerprint(key), created=transaction.micros))
+    transaction.record("key.created", purpose=purpose, fingerprint=fingerprint(key))
+    return key
+
+
+def purpose_key(session: Session, keys: KeyFolder, purpose: str) -> bytes:
+    """The key of a purpose that had a release. Raises KeyFault if it never had one, or the key was lost or changed."""
+    key = keys.pseudonym(purpose)
+    row = session.get(PurposeKeyRow, purpose)
+    if row is None or not hmac.compare_digest(row.fingerprint, fingerprint(key)):
+        raise KeyFault(keys.pseudonym_path(purpose), "is not the one that the log names", RESTORE)
+    return key
+
+
+def key_faults(session: Session, keys: KeyFolder) -> tuple[KeyFault, ...]:
+    """What is wrong with the keys that purposes should have, for `doctor`."""
+    found = []
+    for purpose in session.exec(select(PurposeKeyRow.purpose).order_by(PurposeKeyRow.purpose)):
+        try:
+            purpose_key(session, keys, purpose)
+        except KeyFault as fault:
+            found.append(fault)
+    return tuple(found)
+
+
+def fingerprint(key: bytes) -> str:
+    """Public: what a key is known again by, 16 hexadecimal digits; says nothing of the key or of any pseudonym."""
+    return hashlib.sha256(hmac.digest(key, _FINGERPRINT, "sha256")).hexdigest()[:16]
 
 
 def _padded(key: bytes) -> bytes:

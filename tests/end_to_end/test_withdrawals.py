@@ -70,7 +70,7 @@ def test_consent_given_again_brings_back_into_lists(out: Shop) -> None:
     someone = out.inside(out.newest("returners").id)[0]
     before = out.members("returners")
     out.run("consent", "withdraw", someone)
-    assert out.run("consent", "grant", someone, ADS).code == 0
+    assert out.run("consent", "grant", someone, ADS, by=OFFICER).code == 0
     assert out.members("returners") == before
 
 

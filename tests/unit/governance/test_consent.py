@@ -160,6 +160,48 @@ def test_a_snapshot_holds_what_had_happened_and_was_known(tmp_path: Path) -> Non
     assert before.num_rows == 0 and before.schema == SNAPSHOT
 
 
+@pytest.mark.parametrize("behind", [dt.timedelta(0), dt.timedelta(minutes=3), dt.timedelta(days=3)])
+def test_a_clock_put_back_judges_by_the_newest_that_is_known(tmp_path: Path, behind: dt.timedelta) -> None:
+    opened = store(tmp_path)
+    with opened.read() as session:
+        assert consent.judged_at(session, START) == START
+    write(opened, given(), ConsentEvent("ann", "*", Status.WITHDRAWN, START))
+    with opened.read() as session:
+        at = consent.judged_at(session, START - behind)
+        assert at == START and consent.judged_at(session, START + DAY) == START + DAY
+        assert consent.snapshot_events(session, at).num_rows == 2
+
+
+NO, YES = (Status.WITHDRAWN, Status.OBJECTED), Status.GIVEN
+
+
+@pytest.mark.parametrize(
+    ("events", "stopped"),
+    [
+        ((), False),
+        (((YES, OFFERS, 0),), False),
+        (((Status.REFUSED, OFFERS, 0),), False),
+        *((((YES, OFFERS, 0), (no, purpose, 1)), True) for no in NO for purpose in (OFFERS, "marketing.advertising", "marketing", "*")),
+        (((YES, OFFERS, 0), (Status.WITHDRAWN, "analytics", 1)), False),
+        (((YES, OFFERS, 0), (Status.WITHDRAWN, "marketing.advertising.first_party.contextual", 1)), False),
+        (((Status.WITHDRAWN, "*", 0), (YES, OFFERS, 1)), False),
+        (((Status.WITHDRAWN, "*", 0), (YES, "analytics", 1)), True),
+        (((Status.WITHDRAWN, "*", 0), (Status.REQUESTED, OFFERS, 1)), True),
+        (((Status.WITHDRAWN, OFFERS, 1), (YES, OFFERS, 1)), True),
+        (((YES, OFFERS, 1), (Status.WITHDRAWN, OFFERS, 0)), False),
+    ],
+)
+def test_a_no_stands_until_a_later_consent_to_the_purpose_itself(
+    tmp_path: Path, events: tuple[tuple[Status, str, int], ...], stopped: bool
+) -> None:
+    opened = store(tmp_path)
+    if events:
+        write(opened, *(ConsentEvent("ann", purpose, status, START - DAY + day * DAY / 2) for status, purpose, day in events))
+    with opened.read() as session:
+        assert consent.stopped(session, "ann", OFFERS) is stopped
+        assert not consent.stopped(session, "bo", OFFERS)
+
+
 def test_exact_counts_by_purpose_and_status(tmp_path: Path) -> None:
     opened = store(tmp_path)
     write(opened, given(), given("bo"), ConsentEvent("ann", "*", Status.WITHDRAWN, START))

@@ -1,21 +1,15 @@
-import hashlib
-import hmac
 import multiprocessing
 import os
 import stat
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from hypothesis import given
-from hypothesis import strategies as st
 
 from audit.checkpoint import Verifier
 from governance.keys import SECRET_BYTES, KeyFault, KeyFolder
-from governance.pseudonyms import pseudonyms
 
 ORIGIN = "example.com/log"
 ADS = "marketing.advertising.first_party"
@@ -29,21 +23,27 @@ def keys(tmp_path: Path) -> KeyFolder:
 
 
 def test_keys_read_back_the_same(keys: KeyFolder) -> None:
-    again = KeyFolder(keys.folder)
+    made, again = keys.create_pseudonym(ADS), KeyFolder(keys.folder)
     assert str(again.signer.verifier) == str(keys.signer.verifier) == keys.verifier_key
-    assert (again.split, again.commitment, again.pseudonym(ADS)) == (keys.split, keys.commitment, keys.pseudonym(ADS))
+    assert (again.split, again.commitment, again.pseudonym(ADS)) == (keys.split, keys.commitment, made)
     assert keys.signer.origin == ORIGIN
     assert Verifier.parse(keys.verifier_key).verify(again.signer.key.sign(b"head"), b"head")
 
 
 def test_all_secrets_differ(keys: KeyFolder) -> None:
-    found = {keys.split, keys.commitment, keys.pseudonym(ADS), keys.pseudonym("marketing"), keys.signer.key.private_bytes_raw()}
+    found = {
+        keys.split,
+        keys.commitment,
+        keys.create_pseudonym(ADS),
+        keys.create_pseudonym("marketing"),
+        keys.signer.key.private_bytes_raw(),
+    }
     assert len(found) == 5
     assert {len(secret) for secret in found} == {SECRET_BYTES}
 
 
 def test_nobody_else_can_read(keys: KeyFolder) -> None:
-    keys.pseudonym(ADS)
+    keys.create_pseudonym(ADS)
     for path in [keys.folder, *keys.folder.rglob("*")]:
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
     names = {str(path.relative_to(keys.folder)) for path in keys.folder.rglob("*")}
@@ -55,7 +55,7 @@ def test_modes_do_not_depend_on_the_umask(tmp_path: Path) -> None:
     try:
         keys = KeyFolder(tmp_path / "keys")
         keys.create(ORIGIN)
-        keys.pseudonym(ADS)
+        keys.create_pseudonym(ADS)
     finally:
         os.umask(before)
     assert keys.faults() == ()
@@ -88,7 +88,7 @@ def test_a_lost_key_is_a_fault_and_not_made_anew(keys: KeyFolder, name: str) -> 
 @pytest.mark.parametrize("name", ["log.key", "log.vkey", "split.key", "commitment.key", f"pseudonym/{ADS}.key"])
 @pytest.mark.parametrize("damage", ["empty", "cut", "longer", "open to a group", "a link", "a folder"])
 def test_a_damaged_key_is_a_fault_with_its_remedy(keys: KeyFolder, name: str, damage: str) -> None:
-    keys.pseudonym(ADS)
+    keys.create_pseudonym(ADS)
     path = keys.folder / name
     content = path.read_bytes()
     match damage:
@@ -117,14 +117,20 @@ def test_an_open_folder_is_a_fault(keys: KeyFolder) -> None:
     with pytest.raises(KeyFault, match="mode 0755, expected 0700"):
         _ = keys.split
     with pytest.raises(KeyFault, match="0700"):
-        keys.pseudonym(ADS)
+        keys.create_pseudonym(ADS)
 
 
 def test_a_lost_folder_is_a_fault_and_not_made_anew(keys: KeyFolder) -> None:
     keys.folder.rename(keys.folder.with_name("moved"))
     with pytest.raises(KeyFault, match="missing"):
-        keys.pseudonym(ADS)
+        keys.create_pseudonym(ADS)
     assert not keys.folder.exists()
+
+
+def test_reading_makes_no_key(keys: KeyFolder) -> None:
+    with pytest.raises(KeyFault, match="is missing; restore it from a backup"):
+        keys.pseudonym(ADS)
+    assert not (keys.folder / "pseudonym").exists()
 
 
 def test_a_signing_key_of_another_kind_or_log_is_a_fault(keys: KeyFolder, tmp_path: Path) -> None:
@@ -141,13 +147,14 @@ def test_a_signing_key_of_another_kind_or_log_is_a_fault(keys: KeyFolder, tmp_pa
 
 @pytest.mark.parametrize("purpose", ["", "../split", "a/b", ".", "..", "a\0b", "a b", "x" * 300])
 def test_a_purpose_cannot_name_another_file(keys: KeyFolder, purpose: str) -> None:
-    with pytest.raises(KeyFault, match="cannot be named after"):
-        keys.pseudonym(purpose)
+    for read in (keys.create_pseudonym, keys.pseudonym):
+        with pytest.raises(KeyFault, match="cannot be named after"):
+            read(purpose)
 
 
 def _key(folder: Path, barrier: Any, results: Any) -> None:
     barrier.wait()
-    results.put(KeyFolder(folder).pseudonym(ADS))
+    results.put(KeyFolder(folder).create_pseudonym(ADS))
 
 
 def test_processes_at_once_get_one_key(keys: KeyFolder) -> None:
@@ -159,23 +166,5 @@ def test_processes_at_once_get_one_key(keys: KeyFolder) -> None:
     found = {results.get(timeout=30) for _ in workers}
     for worker in workers:
         worker.join()
-    assert found == {keys.pseudonym(ADS)}
+    assert found == {keys.create_pseudonym(ADS)}
     assert len(list((keys.folder / "pseudonym").iterdir())) == 1
-
-
-@given(subjects=st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"]))), key=st.binary(min_size=1, max_size=100))
-def test_pseudonyms_are_hmac_sha256(subjects: list[str | None], key: bytes) -> None:
-    expected = [None if s is None else hmac.new(key, s.encode(), hashlib.sha256).hexdigest() for s in subjects]
-    assert pseudonyms(pa.array(subjects, pa.string()), key).to_pylist() == expected
-    assert pseudonyms(pa.chunked_array([pa.array(subjects, pa.large_string())]), key).to_pylist() == expected
-
-
-def test_numbers_are_hashed_as_their_text() -> None:
-    assert pseudonyms(pa.array([7, None]), b"k").equals(pseudonyms(pa.array(["7", None]), b"k"))
-
-
-def test_purposes_give_pseudonyms_that_do_not_join(keys: KeyFolder) -> None:
-    subjects = pa.array([str(i) for i in range(100)])
-    first, second = (set(pseudonyms(subjects, keys.pseudonym(purpose)).to_pylist()) for purpose in (ADS, "marketing"))
-    assert len(first) == len(second) == 100
-    assert not first & second

@@ -125,6 +125,7 @@ def test_the_log_has_intent_draw_and_result_in_whole_numbers(opened: Store) -> N
     with opened.read() as session:
         entries = [entry.parsed for entry in log.entries(session.connection())]
     assert [entry["action"] for entry in entries] == [
+        "budget.cap_registered",
         "budget.reserved",
         "snapshot.intended",
         "budget.drawn",
