@@ -81,8 +81,10 @@ class Reader:
         self._conditions: list[Term] = []
         self._depth = 0
 
-    def read(self, node: exp.Expr) -> Term:
+    def read(self, node: exp.Expr | None) -> Term:
         """The term of a listed node; numbers outside aggregates are doubles. Raises ExpressionError."""
+        if node is None:  # sqlglot reads `@` as the absolute value of nothing
+            raise TermError("expected a value here")
         self._check_listed(node)
         self._depth += 1
         try:

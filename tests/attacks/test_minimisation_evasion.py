@@ -96,6 +96,9 @@ ENVIRONMENT = [
     "max(getvariable('x'))",
     "max(pg_typeof(amount))",
     "max(txid_current())",
+    "@",
+    "sum(@)",
+    "-",
     "write_log('x')",
 ]
 UNREPEATABLE = [
