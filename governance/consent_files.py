@@ -193,8 +193,7 @@ def _source(engine: duckdb.DuckDBPyConnection, path: Path) -> tuple[str, dict[st
             names = _header(path)
             _check_columns(path, names)
             types = ", ".join(f"'{name}': 'VARCHAR'" for name in names)
-            dialect = "header = true, auto_detect = false, delim = ',', quote = '\"', escape = '\"', parallel = false"  # as in `sources`
-            reader = f"read_csv($path, columns = {{{types}}}, {dialect})"
+            reader = f"read_csv($path, columns = {{{types}}}, header = true, auto_detect = false, delim = ',', quote = '\"', escape = '\"')"
             return reader, {name: name for name in names}
         case ".parquet":
             kinds = {row[0]: row[1] for row in engine.execute("DESCRIBE SELECT * FROM read_parquet($path)", given).fetchall()}

@@ -163,8 +163,8 @@ def some(found: list[str]) -> list[str]:
 
 
 def test_killed_at_fifty_random_moments_of_a_build(nursery: Nursery, made: Shop, tmp_path: Path) -> None:
-    whole = made.copy(tmp_path / "whole" / "shop")
-    seconds = nursery.run("build", "groups", env=variables(whole, ANALYST)).seconds
+    copies = [made.copy(tmp_path / f"whole-{number}" / "shop") for number in range(2)]
+    seconds = min(nursery.run("build", "groups", env=variables(shop, ANALYST)).seconds for shop in copies)
     draw = random.Random(2026)
     moments = [seconds * (number + draw.random()) / MOMENTS for number in range(MOMENTS)]
     killed = 0
@@ -173,7 +173,7 @@ def test_killed_at_fifty_random_moments_of_a_build(nursery: Nursery, made: Shop,
         check(death.shop, *(("budget",) if number % 2 else ()))
         if number % 10 == 0:
             assert death.shop.run("build", "groups").code == 0
-            assert death.shop.run("approve", "groups", by=OFFICER).code == 0
+            assert death.shop.run("approve", death.shop.newest("groups").id, by=OFFICER).code == 0
             assert death.shop.whole("groups")
     assert killed > MOMENTS / 2
 

@@ -51,14 +51,6 @@ def refusal(opened: Store, path: Path) -> str:
     return str(wet.value).replace(str(path), "FILE")
 
 
-@pytest.mark.slow
-def test_line_breaks_in_quotes_are_no_events_wherever_a_reader_begins(tmp_path: Path) -> None:
-    text = f"\nintruder,{OFFERS},given,2026-01-01T00:00:00Z,x" * 1200
-    path = file(tmp_path, f"{HEADER},method", *(f'{number},{OFFERS},given,2026-01-01T00:00:00Z,"{text}"' for number in range(1000)))
-    opened = store(tmp_path)
-    assert import_file(opened, path, dry_run=True).events == 1000
-
-
 def test_three_formats_give_the_same_events(tmp_path: Path) -> None:
     names = (
         *HEADER.split(","),
