@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.intervals import Interval, rate
+from audit.wording import Z95
 from engine.assess import Noisy, counted, ones
 from engine.propensity import ONE
 from engine.split import TRAIN_SHARE
@@ -44,8 +45,6 @@ HELD_OUT = 1 - TRAIN_SHARE
 
 DROWNED = 2.0
 """Standard deviations of noise that a count must exceed for a rate to be taken of it."""
-
-Z95 = 1.96
 
 
 def scores(cohort: Cohort, grant: Grant, noise: NoiseSource) -> Noisy:

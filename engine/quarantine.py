@@ -30,9 +30,6 @@ from governance.accounting import epsilon_of
 from governance.admission import Admission
 from governance.builds import Build
 
-ASSURANCE = "exact: discrete Gaussian noise on integer sums"
-"""What the noise is worth; the passport of a deep model would say `floating point`."""
-
 
 def quarantine(
     bench: Bench,
@@ -157,6 +154,6 @@ def _privacy(reservation: budget.Reservation, transcript: tuple[budget.Draw, ...
         draws=reservation.draws,
         delta=reservation.delta,
         epsilon=epsilon_of(reservation.mu_squared, reservation.draws, reservation.delta),
-        assurance=ASSURANCE,
+        assurance=reports.ASSURANCE,
         transcript=tuple(passports.Charge(d.path, d.step, d.part, str(d.mu_squared), d.bound, d.sigma, d.draws) for d in transcript),
     )

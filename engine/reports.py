@@ -41,6 +41,9 @@ _STATUS = {
     Status.RECALLED: page.Status.RECALLED,
 }
 
+ASSURANCE = "exact: discrete Gaussian noise on integer sums"
+"""What the noise is worth; the passport of a deep model would say `floating point`."""
+
 WHAT = {
     "train": "training",
     "scores": "distribution of scores, and from which score on somebody is selected",
@@ -113,7 +116,7 @@ def compose(
         privacy=page.Privacy(
             epsilon=epsilon_of(run.reservation.mu_squared, run.reservation.draws, run.reservation.delta),
             delta=run.reservation.delta,
-            assurance="exact: discrete Gaussian noise on integer sums",
+            assurance=ASSURANCE,
             transcript=tuple(_spending(draw) for draw in transcript),
             accounts=tuple(_account(balance) for balance in books),
             recipients=(spec.output.destination,) if spec.output.destination else (),
