@@ -47,5 +47,5 @@ constraints: .venv/bin/python
 
 .venv/dev.installed: .venv/bin/python pyproject.toml constraints.txt
 	@echo "installing into .venv with what tests need (once; it takes a minute or two)"
-	@$(PIP) install -c constraints.txt -e '.[demo,dev]'
+	@$(PIP) install -c constraints.txt -e '.[demo,dev,postgres]'
 	@touch .venv/demo.installed $@

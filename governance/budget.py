@@ -30,7 +30,8 @@ from sqlmodel import Session, col, select
 from governance.accounting import RESERVED_DRAWS, epsilon_of, holds, mu_squared_of
 from governance.caps import binding_cap, register_cap
 from governance.door import BudgetError, Grant, Query, ReservationId, check_path
-from governance.store import DrawRow, ReservationRow, Store, Transaction, micros, moment
+from governance.store import Store, Transaction, micros, moment
+from governance.tables import DrawRow, ReservationRow
 from policies.contract import Contract
 from policies.policy import Allowance, Period, Policy
 

@@ -29,7 +29,8 @@ from sqlmodel import Session, col, select
 from audit import log as audit_log
 from audit.merkle import IntegrityError
 from governance.door import ReservationId
-from governance.store import ApprovalRow, BuildRow, PlanRow, Transaction, moment
+from governance.store import Transaction, moment
+from governance.tables import ApprovalRow, BuildRow, PlanRow
 from policies.decisions import Allow, Cause, Deny, Finding
 from policies.documents import Digest
 from policies.policy import Policy

@@ -13,7 +13,8 @@ from fractions import Fraction
 from sqlmodel import Session
 
 from governance.accounting import mu_squared_of
-from governance.store import CapRow, Transaction
+from governance.store import Transaction
+from governance.tables import CapRow
 from policies.policy import Allowance, Policy
 
 

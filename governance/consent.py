@@ -24,7 +24,8 @@ from sqlmodel import Session, SQLModel, col
 from sqlmodel import select as select_rows
 
 from audit.commitments import SALT, collect, commit
-from governance.store import ConsentRow, Transaction, micros, moment, newest_time
+from governance.store import Transaction, micros, moment, newest_time
+from governance.tables import ConsentRow
 from policies.policy import Basis
 from policies.taxonomy import Vocabulary, ancestors, known
 

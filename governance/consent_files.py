@@ -27,7 +27,8 @@ import duckdb
 from sqlmodel import Session, select
 
 from governance.consent import ConsentError, ConsentEvent, EventError, Receipt, Status, append, check_time, quoted
-from governance.store import ImportRow, Store, micros, moment, stamp
+from governance.store import Store, micros, moment, stamp
+from governance.tables import ImportRow
 from policies.policy import Basis
 
 REQUIRED = ("subject", "purpose", "status", "event_time")

@@ -17,7 +17,8 @@ import pyarrow as pa
 from sqlmodel import Session, select
 
 from governance.keys import RESTORE, KeyFault, KeyFolder
-from governance.store import PurposeKeyRow, Transaction
+from governance.store import Transaction
+from governance.tables import PurposeKeyRow
 
 _BLOCK = 64
 """Block size of SHA-256 in bytes."""

@@ -25,7 +25,8 @@ from governance.admission import Admission, Reason, reasons_query
 from governance.budget import Accounts, LedgerMeter, Reservation, accounts, reserve, settle
 from governance.door import LocalCohort, ReservationId
 from governance.noise import NoiseSource
-from governance.store import SnapshotRow, Store, Transaction, micros, moment
+from governance.store import Store, Transaction, micros, moment
+from governance.tables import SnapshotRow
 from policies.contract import Contract
 from policies.documents import Digest
 from policies.policy import Policy

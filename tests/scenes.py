@@ -35,7 +35,7 @@ from governance.consent import ConsentEvent
 from governance.noise import NoiseSource
 from governance.principals import UNSAFE_VARIABLE
 from governance.pseudonyms import pseudonyms
-from governance.store import DrawRow, ReservationRow, SnapshotRow
+from governance.tables import DrawRow, ReservationRow, SnapshotRow
 
 with warnings.catch_warnings():  # typer 0.20 imports names that click 8.5 deprecates
     warnings.simplefilter("ignore", DeprecationWarning)

@@ -9,6 +9,7 @@ import typer
 
 from engine.commands.shared import Json, Where, desk
 from engine.display import table
+from governance.roles import Action
 
 Subject = Annotated[str, typer.Argument(help="The subject key, as in the data.")]
 
@@ -35,7 +36,7 @@ def import_file(
     with desk(as_json, where) as at:
         from engine import consents
 
-        count = consents.import_file(at.workspace(), file, again=again, dry_run=dry_run)
+        count = consents.import_file(at.workspace(Action.IMPORT_CONSENT), file, again=again, dry_run=dry_run)
         verb = "would be imported" if dry_run else "imported, in one entry of the log"
         at.display.result({"events": count, "imported": not dry_run}, f"{count:,} events {verb}")
 
@@ -53,7 +54,7 @@ def grant(
     with desk(as_json, where) as at:
         from engine import consents
 
-        workspace = at.workspace()
+        workspace = at.workspace(Action.RECORD_CONSENT)
         consents.grant(workspace, subject, purpose, valid_for, notice, jurisdiction)
         if not consents.known(workspace, purpose):
             at.display.note(f"no policy of this workspace has the purpose `{purpose}`, so that this consent serves nothing yet")
@@ -70,7 +71,7 @@ def withdraw(
     with desk(as_json, where) as at:
         from engine import consents
 
-        if consents.withdraw(at.workspace(), subject, purpose):
+        if consents.withdraw(at.workspace(Action.RECORD_CONSENT), subject, purpose):
             at.display.note(
                 "no event was held for this subject key before; keys are compared exactly, so look whether it is as in the data"
             )
@@ -86,7 +87,7 @@ def show(subject: Subject, where: Where = None, as_json: Json = False) -> None:
     with desk(as_json, where) as at:
         from engine import consents
 
-        seen = consents.show(at.workspace(), subject)
+        seen = consents.show(at.workspace(Action.READ_SUBJECT), subject)
         text = table(
             [(e["event_time"], e["purpose"], e["status"], e["valid_until"] or "-", e["notice_version"] or "-") for e in seen["events"]],
             ("event time", "purpose", "status", "valid until", "notice"),
@@ -102,5 +103,5 @@ def stats(where: Where = None, as_json: Json = False) -> None:
     with desk(as_json, where) as at:
         from engine import consents
 
-        rows = consents.stats(at.workspace())
+        rows = consents.stats(at.workspace(Action.READ_EXACT))
         at.display.result({"stats": rows}, table([(r["purpose"], r["status"], r["events"]) for r in rows], ("purpose", "status", "events")))

@@ -10,6 +10,7 @@ import typer
 from engine.commands.shared import Json, Where, desk
 from engine.display import table
 from engine.gates import Exit
+from governance.roles import Action
 
 
 def attach(app: typer.Typer) -> None:
@@ -31,7 +32,7 @@ def log(
     with desk(as_json, where) as at:
         from engine import evidence
 
-        entries = evidence.log(at.workspace(), last, action)
+        entries = evidence.log(at.workspace(Action.READ_LOG), last, action)
         rows = [(e["index"], e["at"][:19], e["principal"], e["action"], e["summary"]) for e in entries]
         at.display.result({"entries": entries}, table(rows, ("entry", "at", "principal", "action", "facts")))
 
@@ -57,5 +58,5 @@ def checkpoint(where: Where = None, as_json: Json = False) -> None:
     with desk(as_json, where) as at:
         from engine import evidence
 
-        note = evidence.checkpoint(at.workspace())
+        note = evidence.checkpoint(at.workspace(Action.VERIFY_LOG))
         at.display.result({"checkpoint": note}, note.rstrip("\n"))

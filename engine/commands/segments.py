@@ -10,6 +10,7 @@ import typer
 
 from engine.commands.shared import Json, Where, desk
 from engine.display import table
+from governance.roles import Action
 
 Name = Annotated[str, typer.Argument(help="The segment, as in segments/NAME.yaml.")]
 Comment = Annotated[str, typer.Option("--comment", "-m", help="Goes into the record.")]
@@ -40,7 +41,7 @@ def plan(
         from engine.bench import Bench
 
         with at.display.progress("plan", planning.STEPS) as progress:
-            bench = Bench.at(at.workspace(), progress)
+            bench = Bench.at(at.workspace(Action.PLAN), progress)
             made = planning.plan(bench, name)
         rows = planning.compare(made, compare) if compare else ()
         at.display.result(*views.plan(made, rows))
@@ -60,7 +61,7 @@ def build(
         from engine.bench import Bench
 
         with at.display.progress("build", pipeline.STEPS) as progress:
-            bench = Bench.at(at.workspace(), progress)
+            bench = Bench.at(at.workspace(Action.BUILD), progress)
             built = pipeline.build(bench, name, plan_id)
         at.display.result(*views.built(bench.workspace, built))
 
@@ -75,7 +76,7 @@ def approve(
     with desk(as_json, where) as at:
         from engine import release, views
 
-        workspace = at.workspace()
+        workspace = at.workspace(Action.APPROVE)
         at.display.result(*views.built(workspace, release.approve(workspace, name, comment)))
 
 
@@ -89,7 +90,7 @@ def reject(
     with desk(as_json, where) as at:
         from engine import release, views
 
-        workspace = at.workspace()
+        workspace = at.workspace(Action.APPROVE)
         at.display.result(*views.built(workspace, release.reject(workspace, name, comment)))
 
 
@@ -104,7 +105,7 @@ def budget(
     with desk(as_json, where) as at:
         from engine import caps, views
 
-        workspace = at.workspace()
+        workspace = at.workspace(Action.READ_BUDGET)
         if accept_cap is not None:
             for accepted in caps.accept(workspace, accept_cap):
                 at.display.note(f"cap of `{accepted.account}`: {views.allowance(accepted.before)}, now {views.allowance(accepted.limit)}")
@@ -116,7 +117,7 @@ def fairness(name: Name, where: Where = None, as_json: Json = False) -> None:
     with desk(as_json, where) as at:
         from engine import views
 
-        at.display.result(*views.fairness(at.workspace(), name))
+        at.display.result(*views.fairness(at.workspace(Action.READ_SEGMENTS), name))
 
 
 def list_segments(where: Where = None, as_json: Json = False) -> None:
@@ -124,7 +125,7 @@ def list_segments(where: Where = None, as_json: Json = False) -> None:
     with desk(as_json, where) as at:
         from engine import views
 
-        at.display.result(*views.listing(at.workspace()))
+        at.display.result(*views.listing(at.workspace(Action.READ_SEGMENTS)))
 
 
 def show(name: Annotated[str, typer.Argument(help="The segment or the build.")], where: Where = None, as_json: Json = False) -> None:
@@ -132,7 +133,7 @@ def show(name: Annotated[str, typer.Argument(help="The segment or the build.")],
     with desk(as_json, where) as at:
         from engine import views
 
-        at.display.result(*views.show(at.workspace(), name))
+        at.display.result(*views.show(at.workspace(Action.READ_SEGMENTS), name))
 
 
 def diff(older: str, newer: str, where: Where = None, as_json: Json = False) -> None:
@@ -140,7 +141,7 @@ def diff(older: str, newer: str, where: Where = None, as_json: Json = False) -> 
     with desk(as_json, where) as at:
         from engine import views
 
-        at.display.result(*views.diff(at.workspace(), older, newer))
+        at.display.result(*views.diff(at.workspace(Action.READ_SEGMENTS), older, newer))
 
 
 def members(
@@ -153,7 +154,7 @@ def members(
     with desk(as_json, where) as at:
         from engine import release
 
-        rows = release.members(at.workspace(), name, segment)
+        rows = release.members(at.workspace(Action.READ_MEMBERS), name, segment)
         at.display.result({"members": rows}, table([(r["pseudonym"], r["segment"]) for r in rows], ("pseudonym", "segment")))
 
 
@@ -171,7 +172,7 @@ def export(
 
         if not to.resolve().parent.is_dir():
             raise WorkspaceError(f"`--to`: got `{to}`, expected a file in a folder that exists")
-        written = release.export(at.workspace(), name, to, destination)
+        written = release.export(at.workspace(Action.EXPORT), name, to, destination)
         at.display.result({"file": str(to), "destination": written}, f"written: {to} (for {written})")
 
 
@@ -180,5 +181,5 @@ def recall(name: Name, comment: Comment = "", where: Where = None, as_json: Json
     with desk(as_json, where) as at:
         from engine import release, views
 
-        workspace = at.workspace()
+        workspace = at.workspace(Action.RECALL)
         at.display.result(*views.built(workspace, release.recall(workspace, name, comment)))

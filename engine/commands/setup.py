@@ -11,6 +11,7 @@ import typer
 from engine.commands.shared import Json, Where, desk
 from engine.display import as_data, finding_lines, table
 from engine.gates import Exit
+from governance.roles import Action
 
 
 def attach(app: typer.Typer) -> None:
@@ -96,7 +97,7 @@ def policy_check(
     with desk(as_json, where) as at:
         from engine.planning import DENIED, OK, check_all
 
-        rows = check_all(at.workspace())
+        rows = check_all(at.workspace(Action.READ_POLICY))
         at.display.result({"documents": [{"document": d, "state": s} for d, s in rows]}, table(rows, ("document", "state")))
         wrong = [state for _, state in rows if state != OK]
         if wrong:
@@ -115,7 +116,7 @@ def policy_explain(
     with desk(as_json, where) as at:
         from engine.planning import explain
 
-        verdict, findings = explain(at.workspace(), dataset, policy, purpose, column)
+        verdict, findings = explain(at.workspace(Action.READ_POLICY), dataset, policy, purpose, column)
         at.display.result(
             {"column": column, "allowed": verdict, "findings": [as_data(f) for f in findings]},
             f"{column}: {'allowed' if verdict else 'denied'} for {purpose}\n" + "\n".join(finding_lines(findings)),

@@ -16,6 +16,7 @@ import typer
 
 from engine.display import Display
 from engine.gates import Exit, Refused
+from governance.roles import Action
 
 if TYPE_CHECKING:
     from engine.workspace import Workspace
@@ -31,8 +32,8 @@ class Desk:
     display: Display
     where: Path | None = None
 
-    def workspace(self) -> Workspace:
-        """The opened workspace."""
+    def workspace(self, action: Action) -> Workspace:
+        """The opened workspace, for whoever may do `action` in it."""
         from engine.workspace import Workspace
 
         return Workspace.find(self.where).open()

@@ -25,7 +25,7 @@ from governance import builds
 from governance.budget import Status as Money
 from governance.builds import Status
 from governance.principals import UNSAFE_VARIABLE
-from governance.store import DrawRow, ReservationRow
+from governance.tables import DrawRow, ReservationRow
 from tests.nursery import MARKS, Ended, Nursery
 from tests.scenes import ANALYST, OFFICER, Shop, listed
 

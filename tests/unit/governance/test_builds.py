@@ -9,7 +9,8 @@ from audit import log
 from governance import builds
 from governance.builds import Build, BuildError, BuildId, PlanId, Status, Verdict
 from governance.door import ReservationId
-from governance.store import ApprovalRow, Store, Transaction
+from governance.store import Store, Transaction
+from governance.tables import ApprovalRow
 from policies.decisions import Allow, Deny
 from policies.documents import Digest
 from tests.ledgers import ADS, START, Clock, policy, store

@@ -11,7 +11,8 @@ from audit import log
 from audit.commitments import collect, commit
 from governance import consent
 from governance.consent import SKEW, SNAPSHOT, ConsentError, ConsentEvent, EventError, Receipt, Status
-from governance.store import ConsentRow, Store
+from governance.store import Store
+from governance.tables import ConsentRow
 from policies.policy import Basis
 from tests.ledgers import START, Clock, store
 

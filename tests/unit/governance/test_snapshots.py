@@ -17,7 +17,8 @@ from governance.accounting import mu_squared_of
 from governance.admission import Admission, Reason
 from governance.budget import BudgetExceeded, balances, transcript
 from governance.snapshots import DRAWS, Snapshot, current, take
-from governance.store import SnapshotRow, Store
+from governance.store import Store
+from governance.tables import SnapshotRow
 from policies.policy import Policy
 from tests.fakes import SeededNoise, ZeroNoise
 from tests.ledgers import ADS, AS_OF, CARE, START, Clock, contract, policy, store

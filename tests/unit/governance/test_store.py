@@ -12,7 +12,8 @@ from sqlmodel import select
 
 from audit import log
 from governance.principals import Principal
-from governance.store import LAG, ConsentRow, PlanRow, Store, StoreError, UnrecordedError, micros, moment, stamp
+from governance.store import LAG, Store, StoreError, UnrecordedError, micros, moment, stamp
+from governance.tables import ConsentRow, PlanRow
 from tests.ledgers import START, Clock, MemorySeal, store
 
 
