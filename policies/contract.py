@@ -11,10 +11,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from policies.documents import Document, Duration, one_of, refuse
+from policies.documents import Document, Duration, Jurisdiction, one_of, refuse
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 """An identifier that people write: table, column, feature."""
+
+Place = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}\.[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+"""TABLE.COLUMN."""
 
 KEY_TYPES = ("text", "integer")
 """Types of subject keys: equal keys are spelled alike, as those of floating numbers (0.0 and -0.0) are not."""
@@ -78,15 +81,23 @@ class Returns(Document):
     rule: Literal["drop", "net"] = "net"
 
 
+class Repeats(Document):
+    """Rows of one subject that are equal in these columns are one row that arrived several times: it counts once."""
+
+    by: tuple[Name, ...] = Field(min_length=1, description="columns that tell a row from another, beside the subject key")
+
+
 class Table(Document):
     """One table of the dataset; `reference: true` marks a look-up without subject key."""
 
-    source: str = Field(description="path of a Parquet or CSV file, relative to the workspace")
+    source: str = Field(description="path of a Parquet or CSV file from the workspace, or postgresql:CONNECTION/SCHEMA.TABLE")
     key: Name | None = Field(None, description="subject key column, where it differs from the dataset's")
     event_time: Name | None = Field(None, description="column that says when a row happened; none: a table of states")
     retention: Duration | None = Field(None, description="rows older than this at processing time do not exist")
     collected_under_consent: bool = Field(False, description="only rows whose event time lies within a valid consent")
-    duplicates: Literal["keep", "drop"] = Field("keep", description="`drop`: identical rows of the granted columns count once")
+    duplicates: Literal["keep", "drop"] | Repeats = Field(
+        "keep", description="`drop`: identical rows of the granted columns count once; `by`: rows with the same key columns do"
+    )
     returns: Returns | None = None
     reference: bool = False
     columns: dict[Name, Column] = Field(min_length=1)
@@ -107,6 +118,23 @@ class Subject(Document):
     namespace: Name = Field(description="subject namespace; the cap account is kept per controller and namespace")
     registered_in: Name = Field(description="table whose keys are the population")
     max_subjects: int = Field(1_000_000, gt=0, le=MAX_SUBJECTS, description="public upper bound of the population")
+    born: Place | None = Field(None, description="TABLE.COLUMN with the date of birth, which tells who is a child")
+    child: Place | None = Field(None, description="TABLE.COLUMN with `true` for a child")
+
+    @property
+    def told_by(self) -> tuple[str, str] | None:
+        """Table and column that tell who is a child; they are read for admission, not for features."""
+        place = self.born or self.child
+        if place is None:
+            return None
+        table, _, column = place.partition(".")
+        return table, column
+
+    @model_validator(mode="after")
+    def _told_once(self) -> Self:
+        if self.born and self.child:
+            raise ValueError(f"expected one of `born` and `child`, got `{self.born}` and `{self.child}`")
+        return self
 
 
 class Contract(Document):
@@ -117,7 +145,7 @@ class Contract(Document):
     description: str = ""
     controller: str
     processors: tuple[str, ...] = ()
-    jurisdiction: str = Field("eu", description="of subjects whose consent events name none")
+    jurisdiction: Jurisdiction = Field("eu", description="of subjects whose consent events name none")
     subject: Subject
     tables: dict[Name, Table] = Field(min_length=1)
 
@@ -135,15 +163,34 @@ class Contract(Document):
             yield f"`subject.registered_in` names no table, got `{self.subject.registered_in}`, expected {one_of(self.tables)}"
         elif population.reference:
             yield f"`subject.registered_in` must not name a reference table, got `{self.subject.registered_in}`"
+        yield from self._broken_telling()
         for name, table in self.tables.items():
             needed = {} if table.reference else {"key": self.key_of(name)}
             if table.event_time:
                 needed["event_time"] = table.event_time
             if table.returns:
                 needed["returns.column"] = table.returns.column
+            if isinstance(table.duplicates, Repeats):
+                needed |= {f"duplicates.by.{place}": column for place, column in enumerate(table.duplicates.by)}
             for field, column in needed.items():
                 if column not in table.columns:
                     yield f"`tables.{name}.{field}` names no column of its table, got `{column}`, expected {one_of(table.columns)}"
             key = None if table.reference else table.columns.get(self.key_of(name))
             if key is not None and key.type not in KEY_TYPES:
                 yield f"`tables.{name}.columns.{self.key_of(name)}.type` of a subject key, got `{key.type}`, expected {one_of(KEY_TYPES)}"
+
+    def _broken_telling(self) -> Iterator[str]:
+        """What is wrong with the column that tells who is a child."""
+        if self.subject.told_by is None:
+            return
+        name, column = self.subject.told_by
+        field, types = ("born", ("date", "timestamp")) if self.subject.born else ("child", ("boolean",))
+        owner = self.tables.get(name)
+        if owner is None:
+            yield f"`subject.{field}` names no table, got `{name}.{column}`, expected {one_of(self.tables)}"
+        elif owner.reference:
+            yield f"`subject.{field}` must lie in a table with a subject key, got `{name}.{column}`"
+        elif column not in owner.columns:
+            yield f"`subject.{field}` names no column of `{name}`, got `{column}`, expected {one_of(owner.columns)}"
+        elif owner.columns[column].type not in types:
+            yield f"`subject.{field}` names a column of type `{owner.columns[column].type}`, expected {one_of(types)}"

@@ -7,46 +7,72 @@ may be read (consent) and who may act (roles, approvals) is the business of `gov
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 
+from policies import columns
+from policies.columns import NO_RULE, Asked, coarsening, judged
 from policies.contract import Column, Contract
 from policies.decisions import Allow, Cause, Deny, Finding
-from policies.policy import Effect, Policy, Purpose, Rule
-from policies.taxonomy import Vocabulary, ancestors, covers, known, nearest, reaches
+from policies.generalisation import Generalisation
+from policies.jurisdictions import DEFAULT, plain
+from policies.matching import Facts, names
+from policies.policy import Policy, Purpose, Unknown
+from policies.rules import Reading, Recipient, Transfer
+from policies.taxonomy import Vocabulary, known, nearest
 
-NO_RULE = "-"
-"""Stands where a finding rests on no rule."""
-
-SENSITIVE = "sensitive"
-"""The sensitivity that a rule must name to permit it."""
+__all__ = [
+    "NO_RULE",
+    "Request",
+    "Use",
+    "decide",
+    "decide_destination",
+    "for_admission",
+    "generalisations",
+    "judge",
+    "nearest_miss",
+    "places",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A column that would be read: by which features (or label, look-up, attribute), and why. `fairness`: for that audit alone."""
+    """A column that would be read: by which features (or label, look-up, attribute), and why.
+
+    `fairness`: for that audit alone; `admission`: to know who is a child, and for nothing else.
+    """
 
     table: str
     column: str
     needed_by: tuple[str, ...]
     why: str | None = None
     fairness: bool = False
+    admission: bool = False
 
     @property
     def name(self) -> str:
         """`table.column`, as findings name it."""
         return f"{self.table}.{self.column}"
 
+    @property
+    def reading(self) -> Reading:
+        """What it is read for."""
+        return Reading.FAIRNESS if self.fairness else Reading.ADMISSION if self.admission else Reading.SEGMENT
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What somebody wants to do: a segment of type `model` (`clusters` or `propensity`) for `purpose`, which reads `uses`."""
+    """What somebody wants to do: a segment of type `model` for `purpose`, which reads `uses` and is handed to `destination`.
+
+    `model` is `clusters` or `propensity`; without a destination the result stays in the workspace.
+    """
 
     purpose: str
     contract: Contract
     uses: tuple[Use, ...]
     model: str
+    destination: str | None = None
 
 
 def decide(policy: Policy, request: Request) -> Allow | Deny:
@@ -54,36 +80,114 @@ def decide(policy: Policy, request: Request) -> Allow | Deny:
     return _verdict(judge(policy, request))
 
 
-def decide_destination(policy: Policy, destination: str | None) -> Allow | Deny:
-    """Whether a release may be handed to `destination`; none: it stays in the workspace."""
-    return _verdict(_guarded(policy, destination or "workspace", partial(_destination, policy, destination)))
+def decide_destination(policy: Policy, destination: str | None, request: Request | None = None) -> Allow | Deny:
+    """Whether a release may be handed to `destination`, with what `request` read; none: it stays in the workspace."""
+    found = _guarded(policy, destination or "workspace", partial(_destination, policy, destination))
+    if request is not None:
+        found += tuple(finding for finding in judge(policy, replace(request, destination=destination)) if finding.blocks)
+    return _verdict(found)
 
 
 def judge(policy: Policy, request: Request) -> tuple[Finding, ...]:
     """Every finding, permits beside blocks: the purposes first, then the columns in the request's order."""
     found = list(_guarded(policy, request.purpose, partial(_purposes, policy, request)))
+    digest = next((finding.policy for finding in found if finding.cause is not Cause.ERROR), None)
     for use in request.uses:
-        found += _guarded(policy, use.name, partial(_use, policy, request, use))
+        found += _guarded(policy, use.name, partial(_use, policy, request, use), digest)
     return tuple(found)
 
 
+def generalisations(policy: Policy, request: Request) -> Mapping[tuple[str, str], tuple[Generalisation, ...]]:
+    """What becomes of each column before anything is computed from it: steps to take one after the other, in this order.
+
+    Only steps that the column's type can take, and only columns that become coarser; who is a child is told by the
+    column as it is. Where `decide` denies, this says nothing that may be relied on.
+    """
+    found: dict[tuple[str, str], tuple[Generalisation, ...]] = {}
+    for use in request.uses:
+        column = _column(request.contract, use)
+        if column is not None:
+            steps = (rule.to and rule.to.for_type(column.type) for rule in coarsening(policy.rules, _facts(policy, request, use, column)))
+            kept = list(found.get((use.table, use.column), ()))
+            for step in steps:
+                kept += [step] if step and step not in kept else []
+            found |= {(use.table, use.column): tuple(kept)} if kept else {}
+    return found
+
+
+def for_admission(policy: Policy, request: Request) -> Policy:
+    """The policy as admission must read it for this request: it has no basis for people where the request is denied.
+
+    `decide` answers for the contract's jurisdiction, but each person is admitted under their own. So this decides wherever
+    bases, rules or children are told apart, and elsewhere (`default`); whoever lives where the answer is no, or where columns
+    must become coarser than this request reads them, has NO_BASIS. The same for the fairness purpose, with what is read for it.
+    `children` stay by jurisdiction.
+    """
+    asked = {request.purpose: tuple(use for use in request.uses if not use.fairness)}
+    if policy.fairness and len(asked[request.purpose]) < len(request.uses):
+        asked[policy.fairness.purpose] = request.uses
+    held = {
+        name: _where_allowed(policy, policy.purposes[name], replace(request, uses=uses))
+        for name, uses in asked.items()
+        if name in policy.purposes
+    }
+    return policy.model_copy(update={"purposes": policy.purposes | held})
+
+
+def places(policy: Policy) -> set[str]:
+    """Wherever the policy tells people apart by where they live; everybody else is of `default`."""
+    by_basis = (place for purpose in policy.purposes.values() for place in purpose.basis)
+    by_rule = (place for rule in policy.rules for place in rule.jurisdictions or ())
+    return {plain(place) for place in (DEFAULT, *by_basis, *by_rule, *policy.children)}
+
+
+def _where_allowed(policy: Policy, purpose: Purpose, request: Request) -> Purpose:
+    """The purpose itself where no place is denied, so that the policy keeps its digest."""
+    told = sorted(places(policy) | {plain(request.contract.jurisdiction)})
+    held = {place: purpose.basis_in(place) if _allowed(policy, request, place) else None for place in told}
+    if all(held[place] is not None or purpose.basis_in(place) is None for place in told):
+        return purpose
+    return purpose.model_copy(update={"basis": held})
+
+
+def _allowed(policy: Policy, request: Request, place: str) -> bool:
+    """Whether people of `place` may be among those of the request."""
+    there = replace(request, contract=request.contract.model_copy(update={"jurisdiction": place}))
+    read_as = generalisations(policy, request)
+    as_coarse = all(set(steps) <= set(read_as.get(column, ())) for column, steps in generalisations(policy, there).items())
+    return as_coarse and isinstance(decide(policy, there), Allow)
+
+
+def nearest_miss(policy: Policy, request: Request, use: Use) -> str | None:
+    """The rule that came nearest to turning the verdict on `use`, and what it lacks; None where there is none to turn it."""
+    column = _column(request.contract, use)
+    if column is None:
+        return None
+    return columns.nearest_miss(policy.rules, _facts(policy, request, use, column))
+
+
 def _verdict(findings: tuple[Finding, ...]) -> Allow | Deny:
-    blocks = tuple(finding for finding in findings if finding.cause is not Cause.PERMIT)
+    blocks = tuple(finding for finding in findings if finding.blocks)
     return Deny(blocks) if blocks else Allow(findings)
 
 
-def _guarded(policy: Policy, subject: str, judged: Callable[[str], Iterable[Finding]]) -> tuple[Finding, ...]:
-    """An error while deciding is a finding that denies; `judged` is given the policy's digest, and must find something."""
-    digest = NO_RULE
+def _guarded(policy: Policy, subject: str, found_by: Callable[[str], Iterable[Finding]], digest: str | None = None) -> tuple[Finding, ...]:
+    """An error while deciding is a finding that denies; `found_by` is given the policy's digest, and must find something."""
     try:
-        digest = policy.digest()
-        if found := tuple(judged(digest)):
+        digest = digest or _digest(policy)
+        if found := tuple(found_by(digest)):
             return found
         condition = "nothing was found, neither for nor against"
     except Exception as error:  # noqa: BLE001  whatever it is, it must not become a yes
         condition = f"`{type(error).__name__}` while deciding"
-    reason = "what cannot be decided is denied"
-    return (Finding(Cause.ERROR, subject, NO_RULE, digest, reason, condition, remedy="check contract and policy, or report a bug"),)
+    reason, remedy = "what cannot be decided is denied", "check contract and policy, or report a bug"
+    return (Finding(Cause.ERROR, subject, NO_RULE, digest or NO_RULE, reason, condition, remedy=remedy),)
+
+
+def _digest(policy: Policy) -> str:
+    if policy.extends:
+        raise ValueError("the packs that the policy extends are not laid under it")
+    return policy.digest()
 
 
 # -- purposes ---------------------------------------------------------------------------------------------------------
@@ -91,30 +195,55 @@ def _guarded(policy: Policy, subject: str, judged: Callable[[str], Iterable[Find
 
 def _purposes(policy: Policy, request: Request, digest: str) -> Iterator[Finding]:
     yield _basis(policy, request.purpose, request.contract.jurisdiction, digest)
+    yield from _unassessed(policy, request.purpose, digest)
     yield _budget(policy, request, digest)
+    yield from _children(policy, request.contract, digest)
     if policy.fairness and any(use.fairness for use in request.uses):
         yield _basis(policy, policy.fairness.purpose, request.contract.jurisdiction, digest)
+        yield from _unassessed(policy, policy.fairness.purpose, digest)
 
 
 def _basis(policy: Policy, name: str, jurisdiction: str, digest: str) -> Finding:
     purpose: Purpose | None = policy.purposes.get(name)
     if purpose is None:
-        condition = f"the policy's purposes are {_names(policy.purposes)}, got `{name}`{_perhaps(name, policy.purposes)}"
+        condition = f"the policy's purposes are {names(policy.purposes)}, got `{name}`{_perhaps(name, policy.purposes)}"
         remedy = f"name one of these purposes, or ask whoever keeps policy `{policy.name}` to add this one"
         return Finding(Cause.GAP, name, NO_RULE, digest, "the policy does not know this purpose", condition, remedy=remedy)
     basis = purpose.basis_in(jurisdiction)
     if basis is None:
-        condition = f"legal bases are given for {_names(purpose.basis)}, got jurisdiction `{jurisdiction}`"
+        given = names(place for place, said in purpose.basis.items() if said)
+        condition = f"legal bases are given for {given}, got jurisdiction `{jurisdiction}`"
         remedy = f"ask whoever keeps policy `{policy.name}` whether `{name}` has a legal basis in `{jurisdiction}`"
         return Finding(Cause.NO_PERMIT, name, NO_RULE, digest, "no legal basis in this jurisdiction", condition, remedy=remedy)
-    condition = f"legal basis `{basis}` in `{jurisdiction}`"
+    silence = "a yes is needed" if basis.opt_in else "silence is a yes after notice"
+    condition = f"legal basis `{basis}` in `{jurisdiction}`: {silence}"
     return Finding(Cause.PERMIT, name, NO_RULE, digest, purpose.description or "a purpose of the policy", condition)
+
+
+def _unassessed(policy: Policy, name: str, digest: str) -> Iterator[Finding]:
+    """Consent lent by another purpose needs somebody who looked whether the two are compatible."""
+    for other, assessment in policy.purposes[name].compatible_with.items() if name in policy.purposes else ():
+        if assessment is None:
+            condition = f"`compatible_with` names `{other}` without `by` and `reason`"
+            remedy = f"document the assessment in policy `{policy.name}`, or take `{other}` out of `compatible_with`"
+            reason = "nobody assessed whether consent to the other purpose may serve this one"
+            yield Finding(Cause.GAP, name, NO_RULE, digest, reason, condition, "GDPR art. 6(4)", remedy)
+
+
+def _children(policy: Policy, contract: Contract, digest: str) -> Iterator[Finding]:
+    """Where the policy insists on knowing who is a child, the contract must say."""
+    children = policy.children_in(contract.jurisdiction)
+    if children and children.unknown is Unknown.REFUSE and contract.subject.told_by is None:
+        condition = f"contract `{contract.name}` has neither `subject.born` nor `subject.child`"
+        remedy = "name the column with the date of birth, or the one that marks children, in the contract"
+        reason = f"who is below {children.age} must be known in `{contract.jurisdiction}`"
+        yield Finding(Cause.GAP, contract.name, NO_RULE, digest, reason, condition, remedy=remedy)
 
 
 def _budget(policy: Policy, request: Request, digest: str) -> Finding:
     allowance = policy.budgets.purposes.get(request.purpose)
     if allowance is None:
-        condition = f"budgets are allotted to {_names(policy.budgets.purposes)}, got `{request.purpose}`"
+        condition = f"budgets are allotted to {names(policy.budgets.purposes)}, got `{request.purpose}`"
         remedy = f"ask whoever keeps policy `{policy.name}` to allot a part of the cap to it under `budgets.purposes`"
         return Finding(Cause.NO_PERMIT, request.purpose, NO_RULE, digest, "no privacy budget for this purpose", condition, remedy=remedy)
     approvals = policy.approvals.needed(request.model)
@@ -126,104 +255,47 @@ def _budget(policy: Policy, request: Request, digest: str) -> Finding:
 
 
 def _use(policy: Policy, request: Request, use: Use, digest: str) -> Iterator[Finding]:
-    column = request.contract.tables[use.table].columns.get(use.column) if use.table in request.contract.tables else None
+    column = _column(request.contract, use)
     if column is None:
         yield _not_in_contract(request.contract, use, digest)
     elif not known(Vocabulary.CATEGORY, column.category):
-        condition = f"`{column.category}` is no data category of fideslang; needed by {_names(use.needed_by)}"
+        condition = f"`{column.category}` is no data category of fideslang; needed by {names(use.needed_by)}"
         remedy = f"give the column a category of fideslang in contract `{request.contract.name}`"
         yield Finding(Cause.GAP, use.name, NO_RULE, digest, "the contract does not say what this column is", condition, remedy=remedy)
     elif use.fairness and policy.fairness is None:
-        condition = f"the policy has no `fairness`; needed by {_names(use.needed_by)}"
+        condition = f"the policy has no `fairness`; needed by {names(use.needed_by)}"
         remedy = f"drop the attribute, or ask whoever keeps policy `{policy.name}` for a fairness purpose"
         yield Finding(Cause.GAP, use.name, NO_RULE, digest, "no purpose to read fairness attributes for", condition, remedy=remedy)
     else:
-        purpose = policy.fairness.purpose if use.fairness and policy.fairness else request.purpose
-        yield from _column(policy, _Reading(use, column, purpose), digest)
+        table = request.contract.tables[use.table]
+        key = not table.reference and use.column == request.contract.key_of(use.table)
+        asked = Asked(use.name, use.needed_by, use.why, key, policy.name, digest)
+        yield from judged(policy.rules, _facts(policy, request, use, column), asked)
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """A column of the contract, and the purpose that it would be read for."""
-
-    use: Use
-    column: Column
-    purpose: str
+def _column(contract: Contract, use: Use) -> Column | None:
+    return contract.tables[use.table].columns.get(use.column) if use.table in contract.tables else None
 
 
-def _column(policy: Policy, reading: _Reading, digest: str) -> Iterator[Finding]:
-    rules = sorted(policy.rules, key=lambda rule: rule.id)
-    if forbidding := [rule for rule in rules if _forbids(rule, reading)]:
-        yield from (_finding(policy, rule, reading, Cause.FORBID, digest) for rule in forbidding)
-        return
-    hopes = [rule for rule in rules if rule.effect is not Effect.FORBID]
-    if permitting := [rule for rule in hopes if not _lacks(rule, reading)]:
-        yield from (_finding(policy, rule, reading, Cause.PERMIT, digest) for rule in permitting)
-        return
-    yield _no_permit(policy, hopes, reading, digest)
-
-
-def _forbids(rule: Rule, reading: _Reading) -> bool:
-    """A forbid reaches below its keys; `fairness_only` forbids every use but fairness, whatever its purposes."""
-    if rule.effect is Effect.PERMIT or (rule.sensitivity and reading.column.sensitivity not in rule.sensitivity):
-        return False
-    if not any(reaches(pattern, reading.column.category) for pattern in rule.categories):
-        return False
-    if rule.effect is Effect.FAIRNESS_ONLY:
-        return not reading.use.fairness
-    return any(reaches(pattern, reading.purpose) for pattern in rule.purposes)
-
-
-def _lacks(rule: Rule, reading: _Reading) -> tuple[str, ...]:
-    """Which conditions of a permit fail; none: it permits."""
-    column, lacks = reading.column, []
-    if rule.effect is Effect.FAIRNESS_ONLY and not reading.use.fairness:
-        lacks.append("it serves fairness alone")
-    if not any(covers(pattern, column.category) for pattern in rule.categories):
-        lacks.append(f"it covers categories {_names(rule.categories)}, got `{column.category}`")
-    if not any(covers(pattern, reading.purpose) for pattern in rule.purposes):
-        lacks.append(f"it covers purposes {_names(rule.purposes)}, got `{reading.purpose}`")
-    if rule.sensitivity is not None and column.sensitivity not in rule.sensitivity:
-        lacks.append(f"it covers sensitivity {_names(rule.sensitivity)}, got `{column.sensitivity}`")
-    if rule.sensitivity is None and column.sensitivity == SENSITIVE:
-        lacks.append(f"it does not name the sensitivity `{SENSITIVE}`")
-    return tuple(lacks)
-
-
-def _finding(policy: Policy, rule: Rule, reading: _Reading, cause: Cause, digest: str) -> Finding:
-    use = reading.use
-    condition = f"`{reading.column.category}` ({reading.column.sensitivity}) for `{reading.purpose}`, needed by {_names(use.needed_by)}"
-    if cause is Cause.PERMIT:
-        condition += f": {use.why}" if use.why else ""
-        return Finding(cause, use.name, rule.id, digest, rule.reason, condition, rule.legal)
-    if rule.effect is Effect.FAIRNESS_ONLY:
-        remedy = f"drop it from {_names(use.needed_by)}; `fairness` of the segment may read it for the audit"
-    else:
-        remedy = f"drop it from {_names(use.needed_by)}, or ask whoever keeps policy `{policy.name}` about rule `{rule.id}`"
-    return Finding(cause, use.name, rule.id, digest, rule.reason, condition, rule.legal, rule.remedy or remedy)
-
-
-def _no_permit(policy: Policy, hopes: list[Rule], reading: _Reading, digest: str) -> Finding:
-    """Silence denies; the rule that came nearest is named."""
-    use, category = reading.use, reading.column.category
-    condition = f"`{category}` ({reading.column.sensitivity}) for `{reading.purpose}`, needed by {_names(use.needed_by)}"
-    if hopes:
-        rule = min(hopes, key=lambda rule: (len(_lacks(rule, reading)), -_shared(rule, category), rule.id))
-        condition += f"; nearest rule `{rule.id}`: {'; '.join(_lacks(rule, reading))}"
-    remedy = f"drop it from {_names(use.needed_by)}, or ask whoever keeps policy `{policy.name}` for a rule that permits it"
-    return Finding(Cause.NO_PERMIT, use.name, NO_RULE, digest, "no rule permits it, and silence denies", condition, remedy=remedy)
-
-
-def _shared(rule: Rule, category: str) -> int:
-    """How many levels a rule's categories have in common with `category`, at best."""
-    line = {category, *ancestors(category)}
-    return max(len(line & {base, *ancestors(base)}) for base in (pattern.removesuffix(".*") for pattern in rule.categories))
+def _facts(policy: Policy, request: Request, use: Use, column: Column) -> Facts:
+    """What rules look at. Only what a segment is made of is handed to its destination."""
+    name = policy.fairness.purpose if use.fairness and policy.fairness else request.purpose
+    purpose, home = policy.purposes.get(name), request.contract.jurisdiction
+    recipient: Recipient | None = None
+    transfer: Transfer | None = None
+    if use.reading is Reading.SEGMENT and request.destination is not None:
+        known_one = policy.destinations.get(request.destination)
+        recipient = known_one.kind if known_one else Recipient.THIRD_PARTY
+        transfer = known_one.transfer(home) if known_one else Transfer.NONE
+    basis = purpose.basis_in(home) if purpose else None
+    lenders = tuple(purpose.compatible_with) if purpose else ()
+    return Facts(column, use.reading, name, basis, home, lenders, recipient, transfer)
 
 
 def _not_in_contract(contract: Contract, use: Use, digest: str) -> Finding:
     table = contract.tables.get(use.table)
-    kind, word, names = ("table", use.table, list(contract.tables)) if table is None else ("column", use.column, list(table.columns))
-    condition = f"no {kind} `{word}` there{_perhaps(word, names)}; needed by {_names(use.needed_by)}"
+    kind, word, others = ("table", use.table, list(contract.tables)) if table is None else ("column", use.column, list(table.columns))
+    condition = f"no {kind} `{word}` there{_perhaps(word, others)}; needed by {names(use.needed_by)}"
     remedy = f"correct the name, or describe the {kind} in contract `{contract.name}`"
     return Finding(Cause.GAP, use.name, NO_RULE, digest, f"contract `{contract.name}` does not describe it", condition, remedy=remedy)
 
@@ -235,9 +307,11 @@ def _destination(policy: Policy, destination: str | None, digest: str) -> Iterat
     if destination is None:
         yield Finding(Cause.PERMIT, "workspace", NO_RULE, digest, "the release stays in the workspace", "no destination is named")
     elif destination in policy.destinations:
-        yield Finding(Cause.PERMIT, destination, NO_RULE, digest, policy.destinations[destination], "a destination of the policy")
+        yield Finding(
+            Cause.PERMIT, destination, NO_RULE, digest, policy.destinations[destination].description, "a destination of the policy"
+        )
     else:
-        condition = f"the policy's destinations are {_names(policy.destinations)}, got `{destination}`"
+        condition = f"the policy's destinations are {names(policy.destinations)}, got `{destination}`"
         condition += _perhaps(destination, policy.destinations)
         remedy = f"name one of these, or ask whoever keeps policy `{policy.name}` to add it under `destinations`"
         yield Finding(Cause.NO_PERMIT, destination, NO_RULE, digest, "the policy does not know this destination", condition, remedy=remedy)
@@ -246,10 +320,6 @@ def _destination(policy: Policy, destination: str | None, digest: str) -> Iterat
 # -- words ------------------------------------------------------------------------------------------------------------
 
 
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in sorted(names)) or "none"
-
-
-def _perhaps(word: str, names: Iterable[str]) -> str:
-    close = nearest(word, names)
+def _perhaps(word: str, others: Iterable[str]) -> str:
+    close = nearest(word, others)
     return f" (did you mean `{close}`?)" if close else ""

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what a terminal shows needs no model
+    from policies.bases import Ground
 
 
 class Cause(StrEnum):
-    """Why a finding speaks against (or, for PERMIT, for) a request."""
+    """Why a finding speaks against a request; PERMIT speaks for it, and GENERALISE says how coarse it becomes."""
 
     PERMIT = "permit"
+    GENERALISE = "generalise"
     FORBID = "forbid"
     NO_PERMIT = "no permit"
     GAP = "gap"
@@ -21,7 +26,8 @@ class Finding:
     """One reason, complete enough to mend what it refuses.
 
     `subject` names the column (`table.column`), purpose or row rule that was judged; `rule` the rule's id (or
-    `-` where none applied); `policy` the digest of the policy that was read; `condition` what failed.
+    `-` where none applied); `policy` the digest of the policy that was read; `condition` what failed; `ground` what the permit
+    of a sensitive column rests on.
     """
 
     cause: Cause
@@ -32,11 +38,17 @@ class Finding:
     condition: str
     legal: str | None = None
     remedy: str | None = None
+    ground: Ground | None = None
+
+    @property
+    def blocks(self) -> bool:
+        """Whether it speaks against the request."""
+        return self.cause not in (Cause.PERMIT, Cause.GENERALISE)
 
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """Yes, because of these permits."""
+    """Yes, because of these permits, and as coarse as the others say."""
 
     because: tuple[Finding, ...]
 

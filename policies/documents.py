@@ -10,9 +10,11 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any, NewType
+from typing import Annotated, Any, NewType, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+
+from policies.jurisdictions import DEFAULT, known, plain
 
 Digest = NewType("Digest", str)
 """Hexadecimal SHA-256 of a document's canonical JSON, with the prefix `sha256:`."""
@@ -53,6 +55,39 @@ def refuse(problems: Iterable[str]) -> None:
     """
     if text := "\n".join(problems):
         raise ValueError(text)
+
+
+A_PLACE = "a code of ISO 3166 such as `de` or `us-ca`, or `eu`, or `uk`"
+"""What a jurisdiction must be, for messages."""
+
+
+def _a_place(jurisdiction: str) -> str:
+    if not known(jurisdiction):
+        raise ValueError(f"expected {A_PLACE}")
+    return jurisdiction
+
+
+Jurisdiction = Annotated[str, AfterValidator(_a_place)]
+"""A place whose law can be told."""
+
+Said = TypeVar("Said")
+
+
+def _apart(said: dict[str, Said]) -> dict[str, Said]:
+    """What is said twice of one place would be read by the order of the keys, which the digest does not cover."""
+    first: dict[str, str] = {}
+    problems = []
+    for name in said:
+        if plain(name) != DEFAULT and not known(name):
+            problems.append(f"`{name}` is no place, got `{name}`, expected {A_PLACE}, or `{DEFAULT}`")
+        elif (other := first.setdefault(plain(name), name)) != name:
+            problems.append(f"`{name}` is the place of `{other}`, got both, expected each place once")
+    refuse(problems)
+    return said
+
+
+ByPlace = Annotated[dict[str, Said], AfterValidator(_apart)]
+"""What is said for places, and under `default` for the rest."""
 
 
 class Document(BaseModel):

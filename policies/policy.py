@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from policies.bases import Assessment, Basis
 from policies.contract import Name
-from policies.documents import Document, Duration, one_of, refuse
+from policies.documents import ByPlace, Document, Duration, one_of, refuse
+from policies.jurisdictions import said_in
+from policies.rules import Destination, Effect, Rule
+
+__all__ = ["Basis", "Effect", "Rule"]
 
 Epsilon = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
 Delta = Annotated[float, Field(gt=0, le=1e-3, allow_inf_nan=False)]
 
 
-class Basis(StrEnum):
-    """How silence is read: opt-in needs a yes, opt-out needs proof of notice and no objection."""
-
-    CONSENT = "consent"
-    LEGITIMATE_INTEREST = "legitimate_interest"
-    OPT_OUT = "opt_out"
-
-    @property
-    def opt_in(self) -> bool:
-        """True where unknown means no."""
-        return self is Basis.CONSENT
+def _assessed(value: object) -> object:
+    """A list of purposes is one without assessments."""
+    return dict.fromkeys(value) if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value) else value
 
 
 class Purpose(Document):
@@ -34,39 +32,46 @@ class Purpose(Document):
 
     description: str = ""
     tcf: tuple[int, ...] = Field((), description="TCF purposes that it maps to")
-    basis: dict[str, Basis] = Field(description="legal basis by jurisdiction; `default` serves the rest; none: denied")
-    compatible_with: tuple[str, ...] = Field((), description="purposes whose consent also serves this one (art. 6(4))")
+    basis: ByPlace[Basis | None] = Field(description="legal basis by jurisdiction; `default` serves the rest; none: nobody there")
+    compatible_with: Annotated[
+        dict[str, Assessment | None],
+        BeforeValidator(_assessed, json_schema_input_type=tuple[str, ...] | dict[str, Assessment | None]),
+    ] = Field(default_factory=dict, description="purposes whose consent also serves this one, each with its assessment (GDPR art. 6(4))")
 
     def basis_in(self, jurisdiction: str) -> Basis | None:
-        """The legal basis that holds there; none: nothing may be done."""
-        return self.basis.get(jurisdiction) or self.basis.get("default")
+        """The legal basis that holds there, or in what it is part of; none: nothing may be done."""
+        return said_in(self.basis, jurisdiction)
 
 
-class Effect(StrEnum):
-    """What a rule does with a column of its categories."""
+class Treatment(StrEnum):
+    """What becomes of children: left out, or in where a guardian consents. The strictest comes last."""
 
-    PERMIT = "permit"
-    FORBID = "forbid"
-    FAIRNESS_ONLY = "fairness_only"
+    GUARDIAN = "guardian"
+    EXCLUDE = "exclude"
 
 
-class Rule(Document):
-    """One rule. Categories and purposes are fideslang keys; a trailing `.*` covers the key and all below it.
+class Unknown(StrEnum):
+    """What becomes of people of whom nobody knows whether they are children. The strictest comes last."""
 
-    What forbids, covers all below its keys with or without `.*`; `fairness_only` permits the fairness purpose and
-    forbids its categories to every other use.
-    """
+    ADMIT = "admit"  # they count as adults
+    LEAVE_OUT = "leave_out"  # they count as children, where the contract says who is one
+    REFUSE = "refuse"  # so they do, and a contract that does not say it is denied
 
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9\-]{0,62}$")
-    effect: Effect
-    categories: tuple[str, ...] = Field(min_length=1)
-    purposes: tuple[str, ...] = Field(("*",), min_length=1)
-    sensitivity: tuple[Literal["plain", "pseudonymous", "sensitive"], ...] | None = Field(
-        None, description="only columns of these; none: all"
-    )
-    reason: str = Field(min_length=3, description="in plain words, shown to whoever is refused")
-    legal: str | None = Field(None, description="legal reference")
-    remedy: str | None = Field(None, description="the way out")
+
+class Children(Document):
+    """Who is a child, in years, and what then. Who is one, the contract says (`subject.born` or `subject.child`)."""
+
+    age: int = Field(ge=1, le=21, description="years below which somebody is a child")
+    treatment: Treatment = Treatment.EXCLUDE
+    unknown: Unknown = Field(Unknown.LEAVE_OUT, description="people of whom it is not known, and contracts that do not say it of anybody")
+
+
+class Retention(Document):
+    """How long what was made of people is kept. A membership never outlives its release."""
+
+    releases: Duration = Field(dt.timedelta(days=365), description="a release expires this long after it")
+    memberships: Duration = Field(dt.timedelta(days=180), description="files that list members are deleted this long after the release")
+    retrain: Duration = Field(dt.timedelta(days=90), description="a model is retrained this long after somebody in it was erased")
 
 
 class Period(StrEnum):
@@ -142,14 +147,23 @@ class Policy(Document):
     name: Name
     version: str = "1"
     description: str = ""
+    extends: tuple[str, ...] = Field((), description="shipped packs whose rules and limits hold too")
     purposes: dict[str, Purpose] = Field(min_length=1)
     rules: tuple[Rule, ...] = Field(min_length=1)
     budgets: Budgets
     cohort_floor: int = Field(100, ge=30)
     fairness: FairnessGate | None = None
     approvals: Approvals = Field(default_factory=Approvals)
-    destinations: dict[Name, str] = Field(default_factory=dict, description="name of a destination, and what it is")
+    destinations: dict[Name, Destination] = Field(default_factory=dict, description="name of a destination, and what it is")
+    children: ByPlace[Children] = Field(
+        default_factory=dict, description="by jurisdiction; `default` serves the rest; none: nobody is a child"
+    )
+    retention: Retention = Field(default_factory=Retention)
     strict: bool = Field(False, description="materialise granted columns of admitted rows apart and detach the source")
+
+    def children_in(self, jurisdiction: str) -> Children | None:
+        """Who is a child there, and what then."""
+        return said_in(self.children, jurisdiction)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -1,4 +1,4 @@
-"""Bytes of YAML → contract, policy or segment, or one error that lists everything there is to mend, line by line.
+"""Bytes of YAML → contract, policy, segment, pack or test, or one error that lists everything there is to mend, line by line.
 
 Numbered as it happens: (1) parse (`policies.parsing`), (2) hold fideslang keys against the taxonomy, which the models
 leave alone because it is slow to load, (3) check against the model, strictly: no text for a number, no `true` for 1.
@@ -8,21 +8,43 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from policies import complaints
+from policies import complaints, shipped
 from policies.contract import Contract
 from policies.documents import Document, one_of
+from policies.expectations import PolicyTest
+from policies.extending import extend, taken
+from policies.pack import Pack
 from policies.parsing import DocumentError, Path, Problem, Tree, parse, shown
 from policies.policy import Policy
 from policies.segment import Segment
 from policies.taxonomy import BELOW, Vocabulary, keys, known, known_pattern, nearest
 
-__all__ = ["KINDS", "DocumentError", "Problem", "read_contract", "read_policy", "read_segment", "schema"]
+__all__ = [
+    "KINDS",
+    "DocumentError",
+    "Problem",
+    "kind_of",
+    "read_contract",
+    "read_pack",
+    "read_policy",
+    "read_policy_test",
+    "read_segment",
+    "schema",
+    "shipped_pack",
+]
 
-KINDS: dict[str, type[Document]] = {"contract": Contract, "policy": Policy, "segment": Segment}
+KINDS: dict[str, type[Document]] = {
+    "contract": Contract,
+    "policy": Policy,
+    "segment": Segment,
+    "pack": Pack,
+    "policy-test": PolicyTest,
+}
 """What people write, by the name that `schema` takes and the field `kind` holds."""
 
 AnyDocument = TypeVar("AnyDocument", bound=Document)
@@ -35,6 +57,14 @@ _FIDESLANG: dict[str, tuple[tuple[Vocabulary, str, bool], ...]] = {
         (Vocabulary.CATEGORY, "rules/*/categories/*", True),
     ),
     "segment": ((Vocabulary.USE, "purpose", False),),
+    "pack": ((Vocabulary.USE, "rules/*/purposes/*", True), (Vocabulary.CATEGORY, "rules/*/categories/*", True)),
+    "policy-test": (
+        (Vocabulary.USE, "cases/*/purpose", True),
+        (Vocabulary.USE, "cases/*/purpose/*", True),
+        (Vocabulary.CATEGORY, "cases/*/category", True),
+        (Vocabulary.CATEGORY, "cases/*/category/*", True),
+        (Vocabulary.CATEGORY, "contract/tables/*/columns/*/category", False),
+    ),
 }
 """Where a kind's keys stand, and whether a wildcard may; other places in a policy refer to its purposes."""
 
@@ -48,8 +78,41 @@ def read_contract(data: bytes, name: str) -> Contract:
 
 
 def read_policy(data: bytes, name: str) -> Policy:
-    """The policy in `data`; `name` is the file's in messages. Raises DocumentError."""
-    return _read(data, name, Policy)
+    """The policy in `data` with the packs that it extends; `name` is the file's in messages. Raises DocumentError."""
+    policy = _read(data, name, Policy)
+    if not policy.extends:
+        return policy
+    tree, known_packs = parse(data, name), shipped.names()
+    unknown = [(("extends", place), pack) for place, pack in enumerate(policy.extends) if pack not in known_packs]
+    if unknown:
+        raise DocumentError(tuple(tree.problem(path, f"`{pack}`", one_of(known_packs), "no pack") for path, pack in unknown))
+    packs = tuple(shipped_pack(pack) for pack in dict.fromkeys(policy.extends))
+    twice = [(("rules", place, "id"), f"`{rule}`, a rule of pack `{pack}`") for place, rule, pack in taken(policy, packs)]
+    if twice:
+        raise DocumentError(tuple(tree.problem(path, got, "an id that no pack has") for path, got in twice))
+    return extend(policy, packs)
+
+
+def read_pack(data: bytes, name: str) -> Pack:
+    """The pack in `data`; `name` is the file's in messages. Raises DocumentError."""
+    return _read(data, name, Pack)
+
+
+def read_policy_test(data: bytes, name: str) -> PolicyTest:
+    """The test of a policy in `data`; `name` is the file's in messages. Raises DocumentError."""
+    return _read(data, name, PolicyTest)
+
+
+@cache
+def shipped_pack(name: str) -> Pack:
+    """A pack of `shipped.names()`."""
+    return read_pack(*shipped.pack_source(name))
+
+
+def kind_of(data: bytes, name: str) -> str:
+    """The kind that a document says it is; empty where it says none. Raises DocumentError."""
+    kind = parse(data, name).value.get("kind", "")
+    return kind if isinstance(kind, str) else ""
 
 
 def read_segment(data: bytes, name: str) -> Segment:
@@ -58,7 +121,7 @@ def read_segment(data: bytes, name: str) -> Segment:
 
 
 def schema(kind: str) -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of `contract`, `policy` or `segment`. Raises DocumentError for anything else."""
+    """JSON Schema (draft 2020-12) of one of `KINDS`. Raises DocumentError for anything else."""
     if kind not in KINDS:
         raise DocumentError((Problem("schema", 0, 0, "", shown(kind), one_of(KINDS)),))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **KINDS[kind].model_json_schema(by_alias=True)}
@@ -66,7 +129,7 @@ def schema(kind: str) -> dict[str, Any]:
 
 def _read(data: bytes, name: str, model: type[AnyDocument]) -> AnyDocument:
     tree = parse(data, name)
-    kind = model.__name__.lower()
+    kind = str(model.model_fields["kind"].default)
     if tree.value.get("kind", kind) != kind:
         raise DocumentError((tree.problem(("kind",), shown(tree.value["kind"]), f"`{kind}`"),))
     problems = tuple(_unknown_keys(tree, kind))

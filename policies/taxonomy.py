@@ -18,6 +18,18 @@ BELOW = ".*"
 """Ending of a pattern that covers a key and all below it."""
 
 
+SPECIAL = (
+    "user.demographic.race_ethnicity",
+    "user.demographic.political_opinion",
+    "user.demographic.religious_belief",
+    "user.demographic.sexual_orientation",
+    "user.health_and_medical.*",
+    "user.biometric.*",
+    "user.authorization.biometric",
+)
+"""Special categories of personal data, GDPR art. 9(1). fideslang has no key for trade union membership: contracts mark it `sensitive`."""
+
+
 class Vocabulary(StrEnum):
     """Which keys are meant."""
 
@@ -52,15 +64,19 @@ def ancestors(key: str) -> tuple[str, ...]:
 
 def covers(pattern: str, key: str) -> bool:
     """`user.behavior.*` covers the key and all below it, `*` everything, anything else itself alone."""
-    if pattern == EVERYTHING:
+    if pattern == EVERYTHING or key == pattern:
         return True
-    base = pattern.removesuffix(BELOW)
-    return key == base or (pattern != base and base in ancestors(key))
+    return pattern.endswith(BELOW) and (key == pattern[: -len(BELOW)] or key.startswith(pattern[:-1]))
 
 
 def reaches(pattern: str, key: str) -> bool:
     """`covers`, and what lies below a pattern without wildcard too: how anything that forbids is read."""
-    return covers(pattern, key) or covers(pattern + BELOW, key)
+    return covers(pattern, key) or key.startswith(pattern + ".")
+
+
+def special(key: str) -> bool:
+    """Whether a data category is one of the special categories, or lies above one and may hold it: `user.demographic`, `user`."""
+    return any(covers(pattern, key) or pattern.startswith(f"{key}.") for pattern in SPECIAL)
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:

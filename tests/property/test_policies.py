@@ -7,14 +7,19 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies import reading
+from policies.comparing import compare
 from policies.contract import Contract
-from policies.deciding import Request, Use, decide
-from policies.decisions import Allow, Deny
+from policies.deciding import Request, Use, decide, generalisations
+from policies.decisions import Allow, Cause, Deny
+from policies.extending import extend
+from policies.mutants import rule_changes
+from policies.pack import Pack
 from policies.policy import Policy
+from policies.rules import Rule
 
 CATEGORIES = ["user", "user.behavior", "user.behavior.purchase_history", "user.contact", "user.contact.email", "user.demographic.gender"]
 PURPOSES = ["marketing", "marketing.advertising", "essential.legal_obligation"]
@@ -25,6 +30,17 @@ purposes = st.one_of(st.just("*"), st.sampled_from(PURPOSES), st.sampled_from(PU
 
 
 def rules(*effects: str) -> st.SearchStrategy[dict[str, Any]]:
+    return conditioned(*effects).map(completed)
+
+
+def completed(rule: dict[str, Any]) -> dict[str, Any]:
+    """With what its effect asks for."""
+    if rule["effect"] in ("permit", "fairness_only") and "sensitive" in (rule["sensitivity"] or ()):
+        rule = {**rule, "ground": "explicit_consent"}
+    return {**rule, "to": {"prefix": 2}} if rule["effect"] == "generalise" else rule
+
+
+def conditioned(*effects: str) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries(
         {
             "effect": st.sampled_from(effects),
@@ -69,7 +85,24 @@ uses = st.builds(Use, st.just("t"), st.sampled_from(sorted(CONTRACT.tables["t"].
 requests = st.builds(
     Request, st.sampled_from(PURPOSES), st.just(CONTRACT), st.lists(uses, min_size=1, max_size=4).map(tuple), st.just("clusters")
 )
-some_rules = st.lists(rules("permit", "forbid", "fairness_only"), min_size=1, max_size=5)
+some_rules = st.lists(rules("permit", "forbid", "fairness_only", "generalise"), min_size=1, max_size=5)
+limits = st.fixed_dictionaries(
+    {"id": st.just("limit"), "reason": st.just("a reason"), "cohort_floor": st.integers(30, 999)},
+    optional={
+        "children": st.dictionaries(st.sampled_from(["default", "eu"]), st.fixed_dictionaries({"age": st.integers(1, 21)}), min_size=1),
+        "retention": st.fixed_dictionaries({"releases": st.integers(1, 999).map("{}d".format)}),
+        "approvals": st.fixed_dictionaries({"required": st.integers(0, 5)}),
+        "budgets": st.fixed_dictionaries({"epsilon": st.floats(0.1, 9), "purpose_epsilon": st.floats(0.1, 9)}),
+        "strict": st.just(True),
+    },
+)
+packs = st.builds(
+    lambda drawn, limit: Pack.model_validate(
+        {"name": "pack", "rules": [{"id": f"pack-{place}", **rule} for place, rule in enumerate(drawn)], "limits": [limit]}
+    ),
+    st.lists(rules("forbid", "generalise"), max_size=4),
+    limits,
+)
 
 
 def without_digest(decision: Allow | Deny) -> Allow | Deny:
@@ -86,6 +119,62 @@ def test_adding_a_forbid_never_allows_more(drawn: list[dict[str, Any]], forbid: 
 def test_taking_a_permit_away_never_allows_more(drawn: list[dict[str, Any]], permit: dict[str, Any], request: Request) -> None:
     if isinstance(decide(policy_of([*drawn, permit]), request), Deny):
         assert isinstance(decide(policy_of(drawn), request), Deny)
+
+
+@given(some_rules, packs, requests)
+def test_extending_a_pack_never_allows_more(drawn: list[dict[str, Any]], pack: Pack, request: Request) -> None:
+    """Neither more than the policy alone, nor anything that the pack forbids; and no column becomes finer."""
+    alone = policy_of(drawn)
+    laid = extend(alone, [pack])
+    if isinstance(decide(laid, request), Allow):
+        assert isinstance(decide(alone, request), Allow)
+        everything = {"id": "all", "effect": "permit", "categories": ["*"], "sensitivity": SENSITIVITIES, "ground": "explicit_consent"}
+        under = extend(policy_of([everything | {"reason": "a reason"}]), [pack])
+        assert isinstance(decide(under, request), Allow)
+    coarser, coarse = generalisations(laid, request), generalisations(alone, request)
+    assert all(set(map(str, steps)) <= set(map(str, coarser[column])) for column, steps in coarse.items())
+
+
+@given(packs, packs)
+def test_figures_are_at_least_as_strict_as_every_pack_says_whatever_the_order(one: Pack, other: Pack) -> None:
+    house = policy_of([{"effect": "permit", "categories": ["*"], "reason": "a reason"}])
+    other = other.model_copy(update={"rules": ()})
+    there, back = extend(house, [one, other]), extend(house, [other, one])
+    assert there == back.model_copy(update={"rules": there.rules})
+    for limit in (*one.limits, *other.limits):
+        assert there.cohort_floor >= max(house.cohort_floor, limit.cohort_floor or 0)
+        assert there.strict >= bool(limit.strict)
+        assert not limit.approvals or there.approvals.needed("clusters") >= limit.approvals.required
+        assert not limit.budgets or there.budgets.cap.epsilon <= (limit.budgets.epsilon or 100)
+        assert not (limit.retention and limit.retention.releases) or there.retention.releases <= limit.retention.releases
+        for place, children in (limit.children or {}).items():
+            said = there.children_in(place)
+            assert said and said.age >= children.age
+
+
+@settings(max_examples=15)
+@given(some_rules)
+def test_a_policy_differs_from_itself_in_nothing(drawn: list[dict[str, Any]]) -> None:
+    shuffled = policy_of(drawn).model_copy(update={"rules": policy_of(drawn).rules[::-1]})
+    assert compare(policy_of(drawn), shuffled, [CONTRACT]).nothing
+
+
+@settings(max_examples=15)
+@given(some_rules, st.data())
+def test_what_a_comparison_opens_is_allowed_afterwards_and_was_not_before(drawn: list[dict[str, Any]], data: st.DataObject) -> None:
+    before, after = policy_of(drawn), policy_of(drawn[:1])
+    found = compare(before, after, [CONTRACT])
+    for change in data.draw(st.permutations(found.opened))[:5]:
+        table, column = change.case.column.split(".")
+        use = Use(table, column, ("f",), fairness=change.case.reading == "fairness")
+        asked = Request(change.case.purpose, CONTRACT, (use,), "clusters")
+        assert isinstance(decide(after, asked), Allow) and isinstance(decide(before, asked), Deny)
+
+
+@given(rules("permit", "forbid", "fairness_only", "generalise").map(lambda rule: Rule.model_validate({"id": "r", **rule})))
+def test_every_mutant_of_a_rule_is_another_rule(rule: Rule) -> None:
+    changed = [mutant.canonical() for _, mutant in rule_changes(rule)]
+    assert len(changed) > 20 and rule.canonical() not in changed and len(set(changed)) == len(changed)
 
 
 @given(st.lists(rules("forbid"), min_size=1, max_size=5), requests)
@@ -115,7 +204,8 @@ def test_what_is_read_is_covered_and_named(drawn: list[dict[str, Any]], request:
         return
     by_id = {rule.id: rule for rule in policy.rules}
     for use in request.uses:
-        permits = [by_id[finding.rule] for finding in decision.because if finding.subject == use.name and finding.rule in by_id]
+        own = [finding for finding in decision.because if finding.subject == use.name and finding.cause is Cause.PERMIT]
+        permits = [by_id[finding.rule] for finding in own]
         assert permits
         if use.column.endswith("_sensitive"):
             assert all(rule.sensitivity and "sensitive" in rule.sensitivity for rule in permits)

@@ -14,6 +14,7 @@ from policies.policy import Policy
 
 PURPOSE = "marketing.advertising"
 AUDIT = "essential.legal_obligation"
+DELICATE = {"sensitivity": ["sensitive"], "ground": "explicit_consent"}
 PERMIT = {
     "id": "buying",
     "effect": "permit",
@@ -35,6 +36,7 @@ FAIRNESS = {
     "categories": ["user.demographic.*"],
     "purposes": [AUDIT],
     "sensitivity": ["plain", "sensitive"],
+    "ground": "substantial_public_interest",
     "reason": "to check for unequal treatment",
 }
 
@@ -163,12 +165,19 @@ def test_a_sensitive_column_must_be_named() -> None:
     (finding,) = denied(decide(policy(), request(use("diagnosis"))))
     assert finding.cause is Cause.NO_PERMIT
     assert "nearest rule `buying`: it does not name the sensitivity `sensitive`" in finding.condition
-    assert isinstance(decide(policy({**PERMIT, "sensitivity": ["sensitive"]}), request(use("diagnosis"))), Allow)
-    assert isinstance(decide(policy({**PERMIT, "sensitivity": ["sensitive"]}), request(use("amount"))), Deny)
+    assert isinstance(decide(policy({**PERMIT, **DELICATE}), request(use("diagnosis"))), Allow)
+    assert isinstance(decide(policy({**PERMIT, **DELICATE}), request(use("amount"))), Deny)
 
 
 def test_fairness_only_serves_the_audit_and_nothing_else() -> None:
-    everything = {"id": "all", "effect": "permit", "categories": ["*"], "sensitivity": ["sensitive"], "reason": "why not"}
+    everything = {
+        "id": "all",
+        "effect": "permit",
+        "categories": ["*"],
+        "sensitivity": ["sensitive"],
+        "ground": "explicit_consent",
+        "reason": "why not",
+    }
     rules = policy(PERMIT, FAIRNESS, everything)
     assert isinstance(decide(rules, request(use("gender", fairness=True))), Allow)
     (finding,) = denied(decide(rules, request(use("gender"))))

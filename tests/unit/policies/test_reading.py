@@ -14,11 +14,15 @@ import policies
 from policies import reading
 from policies.contract import Contract
 from policies.documents import Document
+from policies.expectations import PolicyTest
+from policies.pack import Pack
 from policies.policy import Basis, Policy
 from policies.segment import KRange, Segment
+from policies.testing import policy_checks, run
 
 README = Path(policies.__file__).with_name("README.md").read_text(encoding="utf-8")
 EXAMPLES = dict(re.findall(r"```yaml (contract|policy|segment)\n(.*?)```", README, re.DOTALL))
+MORE = dict(re.findall(r"```yaml (policy extending|policy-test)\n(.*?)```", README, re.DOTALL))
 READ: dict[str, Callable[[bytes, str], Document]] = {
     "contract": reading.read_contract,
     "policy": reading.read_policy,
@@ -51,6 +55,24 @@ def test_examples_of_the_readme_parse() -> None:
     assert (segment.dataset, segment.policy) == (contract.name, policy.name)
 
 
+def test_the_house_that_extends_packs_parses_and_holds_them() -> None:
+    policy = reading.read_policy(MORE["policy extending"].encode(), "p")
+    assert (policy.cohort_floor, policy.approvals.required, policy.strict) == (250, 2, True)
+    assert {"purchases", "gdpr-transfers", "strict-stays-home"} <= {rule.id for rule in policy.rules}
+
+
+def test_the_test_of_the_readme_holds() -> None:
+    contract, policy = (READ[kind](EXAMPLES[kind].encode(), kind) for kind in ("contract", "policy"))
+    assert isinstance(contract, Contract) and isinstance(policy, Policy)
+    checks = policy_checks(reading.read_policy_test(MORE["policy-test"].encode(), "t"), contract)
+    assert run(checks, policy) == () and len(checks) > 10
+
+
+def test_every_file_of_the_folder_has_a_line_in_the_readme() -> None:
+    files = {path.name for path in Path(policies.__file__).parent.glob("*.py")} - {"__init__.py"}
+    assert {name for name in files if f"`{name}`" not in README} == set()
+
+
 @pytest.mark.parametrize("kind", READ)
 def test_another_kind_of_document_is_one_problem(kind: str) -> None:
     other = {"contract": "policy", "policy": "segment", "segment": "contract"}[kind]
@@ -78,6 +100,8 @@ def test_comments_and_order_do_not_change_the_digest() -> None:
         ("contract", "controller: Shop Ltd, Dublin\n", "", "kind", "controller: a required field, got nothing"),
         ("contract", "controller: Shop Ltd, Dublin", "controller: 7", "controller", 'controller: got `7`, expected text, in quotes: "7"'),
         ("contract", "jurisdiction: eu", "jurisdiction: no", "jurisdiction", "jurisdiction: got `no`, which YAML readers"),
+        ("contract", "jurisdiction: eu", "jurisdiction: germany", "jurisdiction", "jurisdiction: got `germany`, expected a code of ISO"),
+        ("contract", "jurisdiction: eu", "jurisdiction: default", "jurisdiction", "jurisdiction: got `default`, expected a code of"),
         ("contract", "registered_in: customers", "registered_in: people", "subject", "subject.registered_in: names no table, got `people`"),
         ("contract", "event_time: bought_on", "event_time: when", "event_time", "tables.purchases.event_time: names no column of"),
         ("contract", "bounds: [0, 5000]", "bounds: [5000, 0]", "amount", "columns.amount.bounds: must ascend, got `5000` and `0`"),
@@ -94,6 +118,11 @@ def test_comments_and_order_do_not_change_the_digest() -> None:
         ("policy", "marketing.*", "marketng.*", "purposes: [marketing", "got `marketng.*`, expected a key such as `marketing.*`"),
         ("policy", "    description: Offers", "    descripton: Offers", "description: Offers", "did you mean `description`?"),
         ("policy", "eu: consent", "eu: consnt", "basis: {eu", "purposes.marketing.advertising.first_party.targeted.basis.eu: got `consnt`"),
+        ("policy", "{eu: consent,", "{europe: consent,", "basis: {eu", "basis.europe: is no place, got `europe`, expected a code of"),
+        ("policy", "us: opt_out}", "EU: opt_out}", "basis: {eu", "basis.EU: is the place of `eu`, got both, expected each place once"),
+        ("policy", "effect: forbid", "jurisdictions: [us_ca]\n    effect: forbid", "effect: forbid", "got `us_ca`, expected a"),
+        ("policy", "the shop's own mailing system", "{description: a, jurisdiction: usa}", "destinations:", "got `usa`, expected a code"),
+        ("policy", "fairness: {", "children: {gb: {age: 9}, uk: {age: 16}}\nfairness: {", "fairness: {", "uk: is the place of `gb`"),
         ("policy", "effect: forbid", "effect: deny", "effect: forbid", "rules.1.effect: got `deny`, expected one of `fairness_only`"),
         ("policy", "id: no-contact-details", "id: purchases-for-offers", "id: no-contact", "rules.1.id: must differ from every other"),
         ("policy", "categories: [user.contact.*]", "categories: []", "categories: [user.con", "rules.1.categories: got `[]`, expected 1"),
@@ -122,6 +151,80 @@ def test_a_mistake_is_named_at_its_line(kind: str, old: str, new: str, at: str, 
     said = [line for line in edited(kind, old, new).splitlines() if message in line]
     assert said, edited(kind, old, new)
     assert f"{kind}.yaml:{line_of(kind, at)}: " in said[-1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new", "at", "message"),
+    [
+        (
+            "policy",
+            "effect: forbid",
+            "effect: generalise",
+            "- id: no-contact",
+            "rules.1.to: and the effect `generalise` go together, got nothing",
+        ),
+        (
+            "policy",
+            "    ground: substantial_public_interest\n",
+            "",
+            "- id: demographics",
+            "rules.2.ground: is needed to permit `sensitive`",
+        ),
+        ("policy", "remedy: leave", "ground: research\n    remedy: leave", "remedy: leave", "rules.1.ground: belongs to what permits"),
+        (
+            "policy",
+            "effect: forbid",
+            "bases: [silence]\n    effect: forbid",
+            "effect: forbid",
+            "rules.1.bases.0: got `silence`, expected one of",
+        ),
+        (
+            "policy",
+            "{newsletter: the shop's own mailing system}",
+            "{newsletter: {kind: us}}",
+            "destinations",
+            "newsletter.description: a required",
+        ),
+        (
+            "policy",
+            "fairness: {purpose",
+            "children: {eu: {age: 40}}\nfairness: {purpose",
+            "fairness: {",
+            "children.eu.age: got `40`, expected at most 21",
+        ),
+        (
+            "contract",
+            "namespace: shop_customers",
+            "namespace: n, born: customers.email",
+            "subject",
+            "subject.born: names a column of type `text`",
+        ),
+        (
+            "contract",
+            "namespace: shop_customers",
+            "namespace: n, born: customers.bron",
+            "subject",
+            "subject.born: names no column of `customers`",
+        ),
+        ("contract", "namespace: shop_customers", "namespace: n, child: people.child", "subject", "subject.child: names no table"),
+        (
+            "contract",
+            "namespace: shop_customers",
+            "namespace: n, born: email",
+            "subject",
+            "subject.born: got `email`, expected text that matches",
+        ),
+        (
+            "contract",
+            "retention: 3y",
+            "duplicates: {by: [basket]}",
+            "retention",
+            "tables.purchases.duplicates.by.0: names no column of its table",
+        ),
+    ],
+)
+def test_a_mistake_in_the_wider_language_is_named_at_its_line(kind: str, old: str, new: str, at: str, message: str) -> None:
+    test_a_mistake_is_named_at_its_line(kind, old, new, at, message)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +288,9 @@ def test_numbers_keep_their_decimal_value() -> None:
     assert segment.features["recency"].bounds[0] == Decimal("0.1")
 
 
-@pytest.mark.parametrize(("kind", "model"), [("contract", Contract), ("policy", Policy), ("segment", Segment)])
+@pytest.mark.parametrize(
+    ("kind", "model"), [("contract", Contract), ("policy", Policy), ("segment", Segment), ("pack", Pack), ("policy-test", PolicyTest)]
+)
 def test_schema_describes_every_field(kind: str, model: type[Document]) -> None:
     described = reading.schema(kind)
     assert described["$schema"].endswith("2020-12/schema")
@@ -196,4 +301,4 @@ def test_schema_describes_every_field(kind: str, model: type[Document]) -> None:
 def test_schema_of_nothing_else() -> None:
     with pytest.raises(reading.DocumentError) as caught:
         reading.schema("budget")
-    assert str(caught.value) == "schema: got `budget`, expected one of `contract`, `policy`, `segment`"
+    assert str(caught.value) == "schema: got `budget`, expected one of `contract`, `pack`, `policy`, `policy-test`, `segment`"
