@@ -104,8 +104,24 @@ def entries(connection: Connection, start: int = 0, stop: int | None = None) -> 
     query = select(log_entries.c.idx, log_entries.c.body).where(log_entries.c.idx >= start).order_by(log_entries.c.idx)
     if stop is not None:
         query = query.where(log_entries.c.idx < stop)
-    for index, body in connection.execute(query, execution_options={"yield_per": 1024}):
-        yield Entry(index, body)
+    with connection.execute(query, execution_options={"yield_per": 1024}) as found:
+        for index, body in found:
+            yield Entry(index, body)
+
+
+def newest(connection: Connection) -> Entry | None:
+    """The last entry; None in an empty log."""
+    row = connection.execute(select(log_entries).order_by(log_entries.c.idx.desc()).limit(1)).first()
+    return None if row is None else Entry(row.idx, row.body)
+
+
+def copy(connection: Connection, to: Connection) -> None:
+    """Copy the log as it is, proper or not, into a database that has none; a consistent read makes it one of one moment."""
+    metadata.create_all(to)
+    for table in (log_entries, log_nodes):
+        with connection.execute(select(table), execution_options={"yield_per": 1024}) as found:
+            for rows in found.partitions():
+                to.execute(insert(table), [dict(row._mapping) for row in rows])
 
 
 def inclusion_proof(connection: Connection, index: int, size: int) -> list[bytes]:

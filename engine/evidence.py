@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import create_engine
+
 from audit import log as audit_log
 from audit import verify as verifier
+from engine import roles
+from engine.gates import gate
 from engine.workspace import Workspace, WorkspaceError
-
-DATABASE = "sqlite:///"
+from governance.databases import file_of
+from governance.roles import Action
 
 
 def log(workspace: Workspace, last: int, action: str | None) -> list[dict[str, Any]]:
-    """The newest `last` entries (0: all), oldest first, of actions that begin with `action`."""
+    """The newest `last` entries (0: all), oldest first, of actions that begin with `action`. The look is logged."""
+    roles.look(workspace, "log.read", Action.READ_LOG)
     with workspace.store.read() as session:
         connection = session.connection()
         size = audit_log.size(connection)
@@ -30,20 +39,43 @@ def log(workspace: Workspace, last: int, action: str | None) -> list[dict[str, A
 def verify(where: Path | None, passport: Path | None, last_seen: Path | None) -> tuple[bool, list[str]]:
     """What the stand-alone verifier finds in a workspace's log (or a passport); nothing is opened, so nothing is mended."""
     workspace = Workspace.find(where)
+    gate(roles.decide(workspace, Action.VERIFY_LOG))
     key = verifier.parse_key(workspace.keys.verifier_key)
     if passport is not None:
         findings, _ = verifier.verify_passport(_read(passport), key, f"passport `{passport}`")
         report = verifier.Report(tuple(findings))
         summary = f"passport `{passport}`: " + ("signatures, log proof and ε hold" if not findings else "integrity broken")
     else:
-        url = workspace.settings.database_url
-        if not url.startswith(DATABASE):
-            raise WorkspaceError(f"`audit verify` reads SQLite databases, got `{url.split(':')[0]}`")
-        report = verifier.verify_log(Path(url.removeprefix(DATABASE)), workspace.hidden / "checkpoint", key, last_seen)
+        with _log_files(workspace) as (database, checkpoint):
+            report = verifier.verify_log(database, checkpoint, key, last_seen)
         summary = f"{report.entries} entries, {report.covered} under a signed checkpoint: " + (
             "integrity broken" if report.findings else "nothing was changed, nothing is missing"
         )
     return not report.findings, [*(f"{finding.place}: {finding.problem}" for finding in report.findings), summary]
+
+
+@contextmanager
+def _log_files(workspace: Workspace) -> Iterator[tuple[Path, Path]]:
+    """Database and checkpoint as files, which is what the verifier reads: of PostgreSQL, a copy of the log's two tables.
+
+    The checkpoint is copied first, so that a log that grows meanwhile is longer than it and never shorter.
+    """
+    checkpoint = workspace.hidden / "checkpoint"
+    database = file_of(workspace.settings.database_url)
+    if database is not None:
+        yield database, checkpoint
+        return
+    with tempfile.TemporaryDirectory(prefix="verify-", dir=workspace.hidden) as folder:
+        database, copied = Path(folder) / "log.db", Path(folder) / "checkpoint"
+        if checkpoint.exists():
+            with checkpoint.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH)
+                copied.write_bytes(file.read())
+        copy = create_engine(f"sqlite:///{database}")
+        with workspace.store.read() as session, copy.begin() as to:
+            audit_log.copy(session.connection(), to)
+        copy.dispose()
+        yield database, copied
 
 
 def checkpoint(workspace: Workspace) -> str:

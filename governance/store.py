@@ -11,18 +11,20 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Engine, TextClause, UpdateBase, create_engine, event
+from sqlalchemy import Connection, TextClause, UpdateBase, event
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 from audit import log as audit_log
 from audit.failpoint import reach
-from governance import tables
+from governance import migrations, tables
+from governance.databases import DatabaseError, doubts, open_engine, shred, told
 from governance.principals import Principal
 
 Clock = Callable[[], dt.datetime]
@@ -37,6 +39,10 @@ class StoreError(Exception):
     """The database cannot be read or written: a fault of the machine."""
 
 
+class SchemaError(StoreError):
+    """The database has another schema than this version of the program: `consentric migrate`, or another version."""
+
+
 class UnrecordedError(Exception):
     """Rows would have changed without an entry in the log: a fault of the program, nothing was committed."""
 
@@ -46,6 +52,14 @@ class Seal(Protocol):
 
     def publish(self, size: int, root: bytes) -> None:
         """Durable on return; a size below the newest published is left alone."""
+        ...
+
+
+class Outside(Protocol):
+    """What keeps the newest promise about budget and erasures outside workspace and backups (`governance.outside.Outside`)."""
+
+    def keep(self, session: Session, accounts: Iterable[str]) -> None:
+        """Durable on return: where the log stands, and these cap accounts."""
         ...
 
 
@@ -59,6 +73,7 @@ class Transaction:
     now: dt.datetime
     recorded: int = 0
     last: int | None = None
+    outside: set[str] | None = None
 
     @property
     def micros(self) -> int:
@@ -67,29 +82,82 @@ class Transaction:
 
     def record(self, action: str, **facts: Any) -> int:
         """Append an entry in this transaction; returns its index. `facts` hold no personal data, only commitments to it."""
-        body = {"action": action, "at": stamp(self.now), "facts": facts, "principal": self.principal.name, "v": 1}
+        body = {"action": action, "at": stamp(self.now), "facts": facts, "v": 1}
+        body |= {"principal": self.principal.name, "established": self.principal.established.value}
         if self.principal.unsafe:
             body["unsafe_principal"] = True
+        if self.principal.roles:  # no list of the workspace says that somebody has them
+            body["claimed_roles"] = sorted(self.principal.roles)
         text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         self.last = audit_log.append(self.connection, text.encode())
         self.recorded += 1
         return self.last
 
+    def keep_outside(self, *accounts: str) -> None:
+        """Have it written down outside, after the commit and before `Store.transaction` returns, that these cap accounts changed."""
+        self.outside = (self.outside or set()) | {*accounts}
+
 
 class Store:
     """One workspace's metadata database."""
 
-    def __init__(self, url: str, seal: Seal, principal: Principal, clock: Clock) -> None:
-        self._engine = _engine(url)
+    def __init__(self, url: str, seal: Seal, principal: Principal, clock: Clock, outside: Outside | None = None) -> None:
+        try:
+            self._engine = open_engine(url)
+        except DatabaseError as error:
+            raise StoreError(str(error)) from None
+        weakref.finalize(self, self._engine.dispose)
         self._seal = seal
+        self._outside = outside
         self.principal = principal
         self.clock = clock
 
     def create(self) -> None:
-        """Make the tables of an empty database."""
+        """Make the tables of an empty database. Raises StoreError where a log is in it already."""
         with _faults(), self._engine.execution_options(write=True).begin() as connection:
-            tables.metadata.create_all(connection)
-            audit_log.metadata.create_all(connection)
+            migrations.create(connection)
+            if audit_log.size(connection):
+                raise StoreError("the database holds the log of a workspace already, expected an empty one")
+
+    @property
+    def revision(self) -> str | None:
+        """The schema that the database has; None where it is empty. Raises StoreError."""
+        with _faults(), self._engine.connect() as connection:
+            return migrations.revision(connection)
+
+    @property
+    def current(self) -> bool:
+        """Whether that is the schema of this version. Raises StoreError."""
+        return self.revision == migrations.HEAD
+
+    def require_schema(self) -> None:
+        """Raises SchemaError unless the database has the schema of this version, StoreError if it cannot be read."""
+        match self.revision:
+            case migrations.HEAD:
+                return
+            case None:
+                raise SchemaError("the metadata database is empty; restore it from a backup, or make another workspace")
+            case older if older < migrations.HEAD:
+                raise SchemaError(f"the metadata database has schema `{older}`, expected `{migrations.HEAD}`; run `consentric migrate`")
+            case newer:
+                remedy = "use the version of consentric that wrote it"
+                raise SchemaError(f"the metadata database has schema `{newer}`, expected at most `{migrations.HEAD}`; {remedy}")
+
+    def doubts(self) -> tuple[tuple[str, str], ...]:
+        """Why what the database acknowledges might not last, each with a remedy. Raises StoreError."""
+        with _faults(), self._engine.connect() as connection:
+            return doubts(connection)
+
+    def migrate(self) -> str:
+        """Bring an older schema to today's, with an entry; gives the one that it was. Raises SchemaError for a newer one, StoreError."""
+        with self.transaction("migrate") as write:
+            before = migrations.revision(write.connection) or migrations.HEAD
+            if before > migrations.HEAD:
+                raise SchemaError(f"the metadata database has schema `{before}`, expected at most `{migrations.HEAD}`")
+            if before < migrations.HEAD:
+                migrations.upgrade(write.connection)
+                write.record("database.migrated", before=before, after=migrations.HEAD)
+        return before
 
     @contextmanager
     def transaction(self, name: str = "write") -> Iterator[Transaction]:
@@ -110,10 +178,14 @@ class Store:
             reach(f"{name}:after-commit")
             self.seal()
             reach(f"{name}:after-seal")
+        if open_write.outside is not None and self._outside is not None:
+            with self.read() as reading:
+                self._outside.keep(reading, sorted(open_write.outside))
+            reach(f"{name}:after-outside")
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A consistent read. Raises StoreError, and UnrecordedError where it would write."""
+        """A consistent read of one moment. Raises StoreError, and UnrecordedError where it would write."""
         with _faults(), self._engine.connect() as connection, Session(bind=connection) as session:
             _watch(connection, _refuse)
             yield session
@@ -132,6 +204,14 @@ class Store:
             raise StoreError(f"the clock is behind the log: got `{stamp(now)}`, expected `{stamp(newest)}` or later; set it right")
         return max(now, newest)
 
+    def shred(self) -> None:
+        """Overwrite what deleted rows left behind, as far as the database can: SQLite's free pages and its journal; on PostgreSQL dead
+        rows, but not its write-ahead log. Raises StoreError, where another command reads meanwhile too."""
+        try:
+            shred(self._engine, tables.metadata.tables)
+        except DatabaseError as error:
+            raise StoreError(str(error)) from None
+
     def close(self) -> None:
         """Give the connections back."""
         self._engine.dispose()
@@ -139,12 +219,12 @@ class Store:
 
 def newest_time(connection: Connection) -> dt.datetime | None:
     """When the newest entry of the log was written, and so no earlier than anything here; None in an empty log. Raises StoreError."""
-    for entry in audit_log.entries(connection, audit_log.size(connection) - 1):
-        try:
-            return dt.datetime.fromisoformat(entry.parsed["at"])
-        except (KeyError, TypeError, ValueError):
-            raise StoreError(f"entry {entry.index} of the log has no time; run `consentric audit verify`") from None
-    return None
+    if (entry := audit_log.newest(connection)) is None:
+        return None
+    try:
+        return dt.datetime.fromisoformat(entry.parsed["at"])
+    except (KeyError, TypeError, ValueError):
+        raise StoreError(f"entry {entry.index} of the log has no time; run `consentric audit verify`") from None
 
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -182,31 +262,10 @@ def _refuse(table: str) -> None:
     raise UnrecordedError(f"`{table}` is written outside a transaction")
 
 
-def _engine(url: str) -> Engine:
-    """SQLite only, so far: elsewhere nothing here would make writers wait for each other, and two builds could overspend."""
-    if not url.startswith("sqlite:"):
-        raise StoreError(f"expected a metadata database on SQLite, got `{url.partition(':')[0]}`")
-    engine = create_engine(url, connect_args={"timeout": 60}, hide_parameters=True)  # parameters are people
-
-    @event.listens_for(engine, "connect")
-    def _connect(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves, see below
-        # 64 MiB of cache: with SQLite's 2 MiB the index makes an import of a million events take twice as long
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=60000", "cache_size=-65536"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        write = connection.get_execution_options().get("write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-    return engine
-
-
 @contextmanager
 def _faults() -> Iterator[None]:
-    """Faults of the database as StoreError; SQLite's messages name tables and columns, never values."""
+    """Faults of the database as StoreError, without the cause, whose text may repeat values of rows."""
     try:
         yield
-    except (DBAPIError, sqlite3.Error) as error:
-        raise StoreError(f"the metadata database cannot be used: {getattr(error, 'orig', error)}") from error
+    except (DatabaseError, DBAPIError, sqlite3.Error) as error:
+        raise StoreError(f"the metadata database cannot be used: {told(error)}") from None

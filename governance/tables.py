@@ -6,10 +6,29 @@ table stands in `audit.log`.
 
 from __future__ import annotations
 
-from sqlmodel import Field, SQLModel
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Integer, String, Table, Text, event
+from sqlmodel import AutoString, Field, SQLModel
 
 metadata = SQLModel.metadata
 """Every table of this module."""
+
+NUMBER = BigInteger().with_variant(Integer(), "sqlite")
+"""64 bits everywhere; SQLite takes INTEGER alone as its row number."""
+
+TEXT = String().with_variant(Text(collation="C"), "postgresql")
+"""Ordered by its bytes everywhere."""
+
+
+@event.listens_for(Column, "after_parent_attach")
+def _portable(column: Column[Any], table: object) -> None:
+    """Whole numbers and texts of these tables are the same in each database."""
+    if isinstance(table, Table) and table.metadata is metadata:
+        if isinstance(column.type, Integer):
+            column.type = NUMBER
+        elif isinstance(column.type, AutoString):
+            column.type = TEXT
 
 
 class ConsentRow(SQLModel, table=True):
@@ -30,8 +49,20 @@ class ConsentRow(SQLModel, table=True):
     jurisdiction: str | None = None
     method: str | None = None
     raw_signal: str | None = None
+    decoded: str | None = None  # what of the raw signal led to this event, as JSON
     batch: str
     salt: bytes
+    leaf: bytes | None = None  # of an erased event: what its batch committed to, so that the root still verifies
+
+
+class ErasureRow(SQLModel, table=True):
+    """An erasure: the subject stands here from the intent until nothing else of it is left, then nobody does."""
+
+    __tablename__ = "erasures"
+    id: str = Field(primary_key=True)
+    subject: str
+    begun: int
+    finished: int | None = None
 
 
 class ImportRow(SQLModel, table=True):
@@ -42,6 +73,36 @@ class ImportRow(SQLModel, table=True):
     salt: bytes
     digest: bytes
     received: int
+
+
+class IdentityRow(SQLModel, table=True):
+    """From event number `after` on, another key stands for a subject; `survivor` NULL: it stands for itself again. Append-only."""
+
+    __tablename__ = "identities"
+    id: int | None = Field(default=None, primary_key=True)
+    subject: str = Field(index=True)
+    survivor: str | None = Field(default=None, index=True)
+    after: int
+    event_time: int
+    received_time: int
+    salt: bytes
+
+
+class ConsentSnapshotRow(SQLModel, table=True):
+    """The one columnar copy of the consent events that may be believed, and how often what it copies was rewritten.
+
+    `folder`: its name beside the database, empty where there is none; `digests`: SHA-256 of each file, as JSON; `watermark`: the
+    number of the last event in it; `newest`: the latest time in it.
+    """
+
+    __tablename__ = "consent_snapshot"
+    id: int = Field(default=1, primary_key=True)
+    epoch: int = 0
+    folder: str = ""
+    digests: str = "{}"
+    watermark: int = 0
+    events: int = 0
+    newest: int = 0
 
 
 class CapRow(SQLModel, table=True):
@@ -119,7 +180,11 @@ class PlanRow(SQLModel, table=True):
 
 
 class BuildRow(SQLModel, table=True):
-    """One build of a segment: building, quarantined, released, rejected, recalled, refused or failed."""
+    """One build of a segment: building, quarantined, released, rejected, recalled, expired, refused or failed.
+
+    `model`: the build whose released model this one scored people with; `expires`: when it ends; `listed_until`: when its lists do;
+    `retrain_by`: by when its model must be trained anew, because somebody whose rows it was trained on may not be used any more.
+    """
 
     __tablename__ = "builds"
     id: str = Field(primary_key=True)
@@ -133,10 +198,14 @@ class BuildRow(SQLModel, table=True):
     reservation: str
     facts: str = "{}"
     entry: int | None = None
+    model: str | None = None
+    expires: int | None = None
+    listed_until: int | None = None
+    retrain_by: int | None = None
 
 
 class ApprovalRow(SQLModel, table=True):
-    """Somebody's yes or no to a build."""
+    """Somebody's yes or no to a build, under the policy of this digest. `claimed`: they were an officer by a token alone."""
 
     __tablename__ = "approvals"
     id: int | None = Field(default=None, primary_key=True)
@@ -144,6 +213,43 @@ class ApprovalRow(SQLModel, table=True):
     principal: str
     verdict: str
     comment: str
+    created: int
+    policy: str | None = None
+    claimed: bool | None = None
+
+
+class ExportRow(SQLModel, table=True):
+    """A list that was handed to a destination; `finished` is missing where a crash came between the intent and the end."""
+
+    __tablename__ = "exports"
+    id: str = Field(primary_key=True)
+    build: str = Field(index=True)
+    destination: str
+    file: str
+    principal: str
+    created: int
+    finished: int | None = None
+
+
+class NoticeRow(SQLModel, table=True):
+    """A recall notice: who must be deleted from an export. Whom it names stands in its file alone, until it is acknowledged."""
+
+    __tablename__ = "recall_notices"
+    id: str = Field(primary_key=True)
+    export: str = Field(index=True)
+    whole: bool
+    created: int
+    handed: int | None = None
+    acknowledged: int | None = None
+    acknowledged_by: str | None = None
+
+
+class RotatedKeyRow(SQLModel, table=True):
+    """A key that is no purpose's and was rotated, and by what the present one is known again."""
+
+    __tablename__ = "rotated_keys"
+    name: str = Field(primary_key=True)
+    fingerprint: str
     created: int
 
 
@@ -154,3 +260,11 @@ class PurposeKeyRow(SQLModel, table=True):
     purpose: str = Field(primary_key=True)
     fingerprint: str
     created: int
+
+
+class AccessRow(SQLModel, table=True):
+    """A change of who may do what: where in the log it stands."""
+
+    __tablename__ = "access_changes"
+    id: int | None = Field(default=None, primary_key=True)
+    entry: int

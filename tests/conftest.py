@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.postgres import Server
 
 DATA = "CONSENTRIC_DATA_DIR"
 VECTORS = "CONSENTRIC_VECTORS_DIR"
@@ -31,6 +36,38 @@ def data_dir() -> Path:
 def vectors_dir() -> Path:
     """The folder of test vectors; skips where it is not at hand."""
     return _folder(VECTORS)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server of this session's own; skips where there is none to start."""
+    pytest.importorskip("psycopg")
+    from tests.postgres import NoServerError, server
+
+    try:
+        with server() as running:
+            yield running
+    except NoServerError as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Runs a test twice: `tests.ledgers.store` opens SQLite, then PostgreSQL."""
+    from tests.ledgers import placed
+
+    if request.param == "sqlite":
+        with placed(None):
+            yield request.param
+    else:
+        with request.getfixturevalue("postgres").lending() as lend, placed(lend):
+            yield request.param
+
+
+@pytest.fixture(autouse=True, scope="session")
+def a_home_for_what_is_kept_outside(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Suppression lists of the workspaces that tests make do not end up with those of whoever runs the tests."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
 
 
 @pytest.fixture(autouse=True)

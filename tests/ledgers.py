@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from governance.principals import Principal
-from governance.store import Store
+from governance.store import Seal, Store
 from policies.contract import Contract
 from policies.policy import Policy
 
@@ -15,6 +17,9 @@ START = dt.datetime(2026, 5, 20, 12, tzinfo=dt.UTC)
 AS_OF = dt.date(2026, 5, 1)
 ADS = "marketing.advertising"
 CARE = "essential.service"
+
+PLACES: list[Callable[[], str]] = []
+"""What makes a new database, the last first; see `placed`."""
 
 
 class MemorySeal:
@@ -44,12 +49,31 @@ class Clock:
         self.now += dt.timedelta(**delta)
 
 
-def store(folder: Path, clock: Clock | None = None, name: str = "ana", create: bool = True) -> Store:
-    """A store as `name`; several may share a folder."""
-    opened = Store(f"sqlite:///{folder / 'meta.db'}", MemorySeal(), Principal(name), clock or Clock())
+def store(folder: Path, clock: Clock | None = None, name: str = "ana", create: bool = True, seal: Seal | None = None) -> Store:
+    """A store as `name`; several may share a folder. On SQLite in that folder, unless the test runs on PostgreSQL."""
+    opened = Store(url(folder), seal or MemorySeal(), Principal(name), clock or Clock())
     if create:
         opened.create()
     return opened
+
+
+def url(folder: Path) -> str:
+    """Where the folder's database is; another process finds it too."""
+    note = folder / ".database"
+    if PLACES and not note.exists():
+        note.write_text(PLACES[-1]())
+    return note.read_text() if note.exists() else f"sqlite:///{folder / 'meta.db'}"
+
+
+@contextmanager
+def placed(make: Callable[[], str] | None) -> Iterator[None]:
+    """New databases are where `make` says (None: on SQLite) until the block ends."""
+    places = [make] if make else []
+    PLACES.extend(places)
+    try:
+        yield
+    finally:
+        del PLACES[len(PLACES) - len(places) :]
 
 
 def contract(**changes: Any) -> Contract:

@@ -182,6 +182,7 @@ def clusters() -> Report:
             ("transactions.amount", "transactions.bought_on", "transactions.customer_id", "transactions.quantity"),
             (SQL,),
             "Only rows of admitted subjects and granted columns were in scope.",
+            ("transactions.amount", "transactions.bought_on"),
         ),
         approvals=(Approval("bob (compliance officer)", "approved", AT, "fits the purpose"),),
         approvals_required=1,
@@ -330,7 +331,7 @@ def test_markup_in_any_text_stays_text() -> None:
         parts=(Part(evil, evil, Count(evil, 5, 1), 0.1),),
         profiles=(Profile(evil, evil, (1.0,), (0.0, 1.0), ((3.0,),)),),
         fairness=Fairness((judge(table, Bounds()),), evil),
-        minimisation=Minimisation((evil,), (evil,), (evil,), (evil,), evil),
+        minimisation=Minimisation((evil,), (evil,), (evil,), (evil,), evil, (evil,)),
         approvals=(Approval(evil, evil, AT, evil),),
     )
     html = render(report)
@@ -426,6 +427,15 @@ def test_empty_parts_say_so() -> None:
         "None so far.",
     ):
         assert words in text
+
+
+def test_each_read_set_is_shown_and_one_that_nobody_looked_at_is_not() -> None:
+    base = clusters()
+    html = render(base)
+    shown = html[html.index("Columns that existed where it ran") : html.index("Columns that were granted")]
+    assert "transactions.bought_on" in shown and "transactions.customer_id" not in shown  # which only joined rows
+    earlier = replace(base, minimisation=replace(base.minimisation, physical=None))
+    assert "Columns that existed" not in render(earlier) and "Columns that were granted" in render(earlier)
 
 
 def test_charts_have_a_text() -> None:
