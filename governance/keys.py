@@ -1,83 +1,98 @@
-"""The key folder: what signs, what pseudonymises, what splits and what commits. One file a key, nobody else's to read.
+"""The key folder: what signs, what pseudonymises and what splits. One file a key, nobody else's to read.
 
     log.key                  Ed25519 private key of log and passports (PKCS #8, PEM)
     log.vkey                 its public half and the log's name, as signed-note's verifier key, for whoever verifies
     split.key                HMAC key of the split into training and hold-out
-    commitment.key           secret that salts of commitments are derived from
     pseudonym/<purpose>.key  HMAC key of the pseudonyms of one purpose
 
-`create` makes the first four, once; none is ever made again, because a new one in place of a lost one would start another
+`create` makes the first three, once; none is ever made again, because a new one in place of a lost one would start another
 log, move subjects from hold-out to training, or give them other pseudonyms. A purpose's key is made, and recorded, when it is
 first needed (`governance.pseudonyms`). Files appear whole (written
 aside, fsynced, then linked under their name, which fails if it is taken) with mode 0600, in folders of mode 0700.
 
-Not here: the formats of checkpoints and passports (`audit`), rotation and backup.
+A secret can come from the environment instead, where a key manager puts it: CONSENTRIC_KEY_LOG (PEM), CONSENTRIC_KEY_SPLIT, and
+CONSENTRIC_KEY_PSEUDONYM_ with the purpose in capitals, two underscores for each dot (base64 of 32 bytes). It goes before the file
+of the same name, which then need not be.
+
+Not here: the formats of checkpoints and passports (`audit`), when a key may be rotated (`governance.rotation`), and its backup
+(`governance.key_backup`).
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import os
 import re
 import secrets
-import stat
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from audit.checkpoint import Signer, Verifier
+from governance.key_files import RESTORE, KeyFault, check, get, make_folder, put, sync
+
+__all__ = ["LOG", "PSEUDONYM", "RESTORE", "SECRET_BYTES", "SPLIT", "Key", "KeyFault", "KeyFolder", "fingerprint"]
 
 SECRET_BYTES = 32
 """Length of an HMAC key: that of the hash (RFC 2104, section 3)."""
 
-RESTORE = "restore it from a backup: a new one would not continue the old"
+LOG, SPLIT = "log", "split"
+"""Names of keys; that of a purpose's is `pseudonym/PURPOSE`."""
+
+PSEUDONYM = "pseudonym/"
+VARIABLE = "CONSENTRIC_KEY_"
+
+_FINGERPRINT = b"\0consentric pseudonym key fingerprint v1"
+"""Keeps this use of a key apart from pseudonyms; the digest is hashed once more, so that it would not even be this text's."""
+
 _PURPOSE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,200}")
 
 
-class KeyFault(Exception):
-    """A key is missing, damaged or open to others; `path` says which, `remedy` what to do."""
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key that can be read. `variable`: where in the environment it comes from, None for its file."""
 
-    def __init__(self, path: Path, fault: str, remedy: str) -> None:
-        super().__init__(f"key `{path}` {fault}; {remedy}")
-        self.path, self.remedy = path, remedy
+    name: str
+    fingerprint: str
+    variable: str | None
 
 
 class KeyFolder:
     """The keys of one workspace, read each time they are asked for."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str] = os.environ) -> None:
         self.folder = folder
+        self._environment = environment
 
     def create(self, origin: str) -> None:
         """Make the keys of a new workspace, whose log is named `origin`. Raises KeyFault if they are there already.
 
-        The signing key comes last, so that its presence says that all are there.
+        The signing key comes last, so that its presence says that all are there; those that the environment has are not made.
         """
-        if (self.folder / "log.key").exists():
-            raise KeyFault(self.folder / "log.key", "exists already", "keys are made once; take another folder")
-        _make_folder(self.folder)
-        for name in ("split.key", "commitment.key"):
-            _put(self.folder / name, secrets.token_bytes(SECRET_BYTES))
-        signer = Signer(Ed25519PrivateKey.generate(), origin)
+        given = self.variable(LOG)
+        last = self.folder / ("log.vkey" if given else "log.key")
+        if last.exists():
+            raise KeyFault(last, "exists already", "keys are made once; take another folder")
+        make_folder(self.folder)
+        if not self.variable(SPLIT):
+            put(self.path(SPLIT), secrets.token_bytes(SECRET_BYTES))
+        signer = Signer(self._signing() if given else Ed25519PrivateKey.generate(), origin)
         (self.folder / "log.vkey").unlink(missing_ok=True)  # of a key that a crash kept from being written
-        _put(self.folder / "log.vkey", f"{signer.verifier}\n".encode())
-        _put(self.folder / "log.key", signer.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        put(self.folder / "log.vkey", f"{signer.verifier}\n".encode())
+        if not given:
+            put(self.folder / "log.key", signer.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
     @property
     def signer(self) -> Signer:
         """The key of log and passports, under the log's name. Raises KeyFault."""
-        path = self.folder / "log.key"
-        try:
-            key = load_pem_private_key(_get(path), password=None)
-        except ValueError:
-            raise KeyFault(path, "is truncated or not a private key", RESTORE) from None
-        if not isinstance(key, Ed25519PrivateKey):
-            raise KeyFault(path, "is not an Ed25519 key", RESTORE)
-        signer = Signer(key, Verifier.parse(self.verifier_key).name)
+        signer = Signer(self._signing(), Verifier.parse(self.verifier_key).name)
         if str(signer.verifier) != self.verifier_key:
-            raise KeyFault(path, "does not belong to `log.vkey` beside it", RESTORE)
+            raise self._fault(LOG, "does not belong to `log.vkey`")
         return signer
 
     @property
@@ -85,110 +100,152 @@ class KeyFolder:
         """Public: `name+hash+key`. Raises KeyFault."""
         path = self.folder / "log.vkey"
         try:
-            return str(Verifier.parse(_get(path).decode()))
+            return str(Verifier.parse(get(path).decode()))
         except ValueError:
             raise KeyFault(path, "is damaged", RESTORE) from None
 
     @property
     def split(self) -> bytes:
         """HMAC key of the split. Raises KeyFault."""
-        return _secret(self.folder / "split.key")
-
-    @property
-    def commitment(self) -> bytes:
-        """Secret of the salts of commitments. Raises KeyFault."""
-        return _secret(self.folder / "commitment.key")
+        return self.secret(SPLIT)
 
     def pseudonym(self, purpose: str) -> bytes:
         """The key of one purpose. Raises KeyFault, where it was never made too."""
-        return _secret(self.pseudonym_path(purpose))
+        return self.secret(PSEUDONYM + purpose)
 
     def create_pseudonym(self, purpose: str) -> bytes:
         """Make the key of a purpose that has none; if two processes do at once, both get the same. Raises KeyFault."""
         path = self.pseudonym_path(purpose)
-        if not path.exists():
-            _check(self.folder, folder=True, mode=0o700)  # a lost key folder is not made anew
-            _make_folder(path.parent)
-            _put(path, secrets.token_bytes(SECRET_BYTES))
-        return _secret(path)
+        if not self.variable(PSEUDONYM + purpose) and not path.exists():
+            check(self.folder, folder=True, mode=0o700)  # a lost key folder is not made anew
+            make_folder(path.parent)
+            put(path, secrets.token_bytes(SECRET_BYTES))
+        return self.pseudonym(purpose)
 
     def pseudonym_path(self, purpose: str) -> Path:
         """Where the key of a purpose is kept. Raises KeyFault for a name that is no file's."""
-        path = self.folder / "pseudonym" / f"{purpose}.key"
-        if not _PURPOSE.fullmatch(purpose):
+        return self.path(PSEUDONYM + purpose)
+
+    # -- by name ------------------------------------------------------------------------------------------------------
+
+    def path(self, name: str) -> Path:
+        """The file of a key. Raises KeyFault for a name that is no file's."""
+        path = self.folder / f"{name}.key"
+        if name not in (LOG, SPLIT) and not (name.startswith(PSEUDONYM) and _PURPOSE.fullmatch(name.removeprefix(PSEUDONYM))):
             raise KeyFault(path, "cannot be named after this purpose", "expected letters, digits, `.`, `_` and `-`")
         return path
+
+    def variable(self, name: str) -> str | None:
+        """The variable of the environment that a key comes from; None where it comes from its file."""
+        if name not in (LOG, SPLIT) and not _IN_ENVIRONMENT.fullmatch(name):
+            return None  # another purpose could have this variable's name
+        variable = VARIABLE + name.replace("/", "_").replace(".", "__").upper()
+        return variable if self._environment.get(variable) else None
+
+    def secret(self, name: str) -> bytes:
+        """The bytes of a key that is no signing key. Raises KeyFault."""
+        path = self.path(name)
+        variable = self.variable(name)
+        content = _decoded(self._environment[variable]) if variable else get(path)
+        if len(content) != SECRET_BYTES:
+            raise self._fault(name, f"is damaged: expected {SECRET_BYTES} bytes, got {len(content)}")
+        return content
+
+    def names(self) -> tuple[str, ...]:
+        """Those that every workspace has, and those of purposes that are files."""
+        purposes = sorted(path.stem for path in (self.folder / "pseudonym").glob("[!.]*.key"))
+        return LOG, SPLIT, *(PSEUDONYM + purpose for purpose in purposes)
+
+    def key(self, name: str) -> Key:
+        """What may be shown of a key. Raises KeyFault."""
+        shown = self.signer.verifier.key_id.hex() if name == LOG else fingerprint(self.secret(name))
+        return Key(name, shown, self.variable(name))
 
     def faults(self) -> tuple[KeyFault, ...]:
         """What is wrong with the keys that there are, for `doctor`."""
         found = []
-        purposes = sorted(path.stem for path in (self.folder / "pseudonym").glob("*.key"))
-        keys: list[Callable[[], object]] = [lambda: self.signer, lambda: self.split, lambda: self.commitment]
-        for read in keys + [partial(self.pseudonym, purpose) for purpose in purposes]:
+        for name in self.names():
             try:
-                read()
+                self.key(name)
             except KeyFault as fault:
                 found.append(fault)
         return tuple(found)
 
+    # -- another in place of one that is there: written beside it, then put in its place (`governance.rotation`) --------
 
-def _make_folder(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _sync(folder.parent)
+    def prepare(self, name: str) -> bytes:
+        """A new secret for a key that is a file, durable beside it; one that was prepared before is dropped. Raises KeyFault."""
+        self.secret(name)
+        path = self._beside(name)
+        path.unlink(missing_ok=True)
+        put(path, secrets.token_bytes(SECRET_BYTES))
+        return get(path)
 
+    def prepared(self, name: str) -> bytes | None:
+        """The secret that was prepared and not put in place. Raises KeyFault."""
+        path = self._beside(name)
+        return get(path) if path.exists() else None
 
-def _put(path: Path, content: bytes) -> None:
-    """Durable and whole on return. If the name is taken, what has it stays."""
-    _check(path.parent, folder=True, mode=0o700)
-    aside = path.with_name(f".{secrets.token_hex(8)}")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+    def place(self, name: str) -> None:
+        """Put the prepared secret in place; the old one is gone. Durable on return."""
+        self._beside(name).replace(self.path(name))
+        sync(self.path(name).parent)
+
+    def discard(self, name: str) -> None:
+        """Forget a prepared secret."""
+        self._beside(name).unlink(missing_ok=True)
+        sync(self.path(name).parent)
+
+    # -- whole files, for backups (`governance.key_backup`) -------------------------------------------------------------
+
+    def files(self) -> dict[str, bytes]:
+        """Content of each file, by its place in the folder; not what the environment has. Raises KeyFault."""
+        found = {f"{name}.key": get(self.path(name)) for name in self.names() if not self.variable(name)}
+        return {"log.vkey": get(self.folder / "log.vkey")} | found
+
+    def put(self, place: str, content: bytes) -> bool:
+        """Put a file back where there is none; whether it was missing. Raises KeyFault where another is there, or for no key's place."""
+        name = place.removesuffix(".key")
+        path = self.folder / place if place == "log.vkey" else self.path(name)
+        if path.exists():
+            if get(path) != content:
+                raise KeyFault(path, "is another than the one in the backup", "move it away first, if it is the wrong one")
+            return False
+        make_folder(self.folder)
+        make_folder(path.parent)
+        put(path, content)
+        return True
+
+    def _beside(self, name: str) -> Path:
+        return self.path(name).with_suffix(".next")
+
+    def _signing(self) -> Ed25519PrivateKey:
+        variable = self.variable(LOG)
         try:
-            os.link(aside, path)
-        except FileExistsError:
-            return
-    finally:
-        aside.unlink()
-        _sync(path.parent)
+            key = load_pem_private_key(self._environment[variable].encode() if variable else get(self.path(LOG)), password=None)
+        except ValueError:
+            raise self._fault(LOG, "is truncated or not a private key") from None
+        if not isinstance(key, Ed25519PrivateKey):
+            raise self._fault(LOG, "is not an Ed25519 key")
+        return key
+
+    def _fault(self, name: str, fault: str) -> KeyFault:
+        variable = self.variable(name)
+        return KeyFault(Path(f"${variable}") if variable else self.path(name), fault, RESTORE)
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def fingerprint(key: bytes) -> str:
+    """Public: what a key is known again by, 16 hexadecimal digits; says nothing of the key or of any pseudonym."""
+    return hashlib.sha256(hmac.digest(key, _FINGERPRINT, "sha256")).hexdigest()[:16]
+
+
+_IN_ENVIRONMENT = re.compile(PSEUDONYM + r"[a-z0-9]+([._][a-z0-9]+)*")
+"""Keys of purposes that a variable can be named after without being another's."""
+
+
+def _decoded(text: str) -> bytes:
+    """Base64; empty if it is none."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _get(path: Path) -> bytes:
-    _check(path.parent, folder=True, mode=0o700)
-    _check(path, folder=False, mode=0o600)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise KeyFault(path, f"cannot be read: {error.strerror}", "run as its owner") from None
-
-
-def _secret(path: Path) -> bytes:
-    content = _get(path)
-    if len(content) != SECRET_BYTES:
-        raise KeyFault(path, f"is damaged: expected {SECRET_BYTES} bytes, got {len(content)}", RESTORE)
-    return content
-
-
-def _check(path: Path, folder: bool, mode: int) -> None:
-    """Raises KeyFault unless the path is of that kind, no link, and closed to others."""
-    try:
-        status = path.lstat()
-    except FileNotFoundError:
-        raise KeyFault(path, "is missing", RESTORE) from None
-    except PermissionError:
-        raise KeyFault(path, "belongs to somebody else", "run as its owner") from None
-    if stat.S_ISLNK(status.st_mode) or stat.S_ISDIR(status.st_mode) != folder:
-        raise KeyFault(path, f"is not a {'folder' if folder else 'file'}", RESTORE)
-    if status.st_mode & 0o077:
-        raise KeyFault(path, f"is open to others: mode {stat.S_IMODE(status.st_mode):04o}, expected {mode:04o}", f"chmod {mode:o} {path}")
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        return b""

@@ -5,7 +5,8 @@ lists of two purposes cannot be joined without a key. A pseudonym is still perso
 the key can test any subject.
 
 A key is made at the first release of its purpose, with an entry in the log that names its fingerprint. From then on it is
-only read: another in its place would give every subject another pseudonym, and nobody would notice.
+only read: another in its place would give every subject another pseudonym, and nobody would notice. It is exchanged on purpose
+alone, with an entry too (`governance.rotation`).
 """
 
 from __future__ import annotations
@@ -16,15 +17,12 @@ import hmac
 import pyarrow as pa
 from sqlmodel import Session, select
 
-from governance.keys import RESTORE, KeyFault, KeyFolder
+from governance.keys import PSEUDONYM, RESTORE, KeyFault, KeyFolder, fingerprint
 from governance.store import Transaction
 from governance.tables import PurposeKeyRow
 
 _BLOCK = 64
 """Block size of SHA-256 in bytes."""
-
-_FINGERPRINT = b"\0consentric pseudonym key fingerprint v1"
-"""Keeps this use of a key apart from pseudonyms; the digest is hashed once more, so that it would not even be this text's."""
 
 
 def pseudonyms(subjects: pa.Array | pa.ChunkedArray, key: bytes) -> pa.Array:
@@ -57,24 +55,26 @@ def purpose_key(session: Session, keys: KeyFolder, purpose: str) -> bytes:
     key = keys.pseudonym(purpose)
     row = session.get(PurposeKeyRow, purpose)
     if row is None or not hmac.compare_digest(row.fingerprint, fingerprint(key)):
-        raise KeyFault(keys.pseudonym_path(purpose), "is not the one that the log names", RESTORE)
+        interrupted = keys.prepared(PSEUDONYM + purpose) is not None
+        remedy = "its rotation was interrupted: consentric doctor --repair" if interrupted else RESTORE
+        raise KeyFault(keys.pseudonym_path(purpose), "is not the one that the log names", remedy)
     return key
+
+
+def purposes(session: Session) -> tuple[str, ...]:
+    """Purposes that have a key."""
+    return tuple(session.exec(select(PurposeKeyRow.purpose).order_by(PurposeKeyRow.purpose)))
 
 
 def key_faults(session: Session, keys: KeyFolder) -> tuple[KeyFault, ...]:
     """What is wrong with the keys that purposes should have, for `doctor`."""
     found = []
-    for purpose in session.exec(select(PurposeKeyRow.purpose).order_by(PurposeKeyRow.purpose)):
+    for purpose in purposes(session):
         try:
             purpose_key(session, keys, purpose)
         except KeyFault as fault:
             found.append(fault)
     return tuple(found)
-
-
-def fingerprint(key: bytes) -> str:
-    """Public: what a key is known again by, 16 hexadecimal digits; says nothing of the key or of any pseudonym."""
-    return hashlib.sha256(hmac.digest(key, _FINGERPRINT, "sha256")).hexdigest()[:16]
 
 
 def _padded(key: bytes) -> bytes:

@@ -1,3 +1,4 @@
+import base64
 import multiprocessing
 import os
 import stat
@@ -25,7 +26,7 @@ def keys(tmp_path: Path) -> KeyFolder:
 def test_keys_read_back_the_same(keys: KeyFolder) -> None:
     made, again = keys.create_pseudonym(ADS), KeyFolder(keys.folder)
     assert str(again.signer.verifier) == str(keys.signer.verifier) == keys.verifier_key
-    assert (again.split, again.commitment, again.pseudonym(ADS)) == (keys.split, keys.commitment, made)
+    assert (again.split, again.pseudonym(ADS)) == (keys.split, made)
     assert keys.signer.origin == ORIGIN
     assert Verifier.parse(keys.verifier_key).verify(again.signer.key.sign(b"head"), b"head")
 
@@ -33,12 +34,11 @@ def test_keys_read_back_the_same(keys: KeyFolder) -> None:
 def test_all_secrets_differ(keys: KeyFolder) -> None:
     found = {
         keys.split,
-        keys.commitment,
         keys.create_pseudonym(ADS),
         keys.create_pseudonym("marketing"),
         keys.signer.key.private_bytes_raw(),
     }
-    assert len(found) == 5
+    assert len(found) == 4
     assert {len(secret) for secret in found} == {SECRET_BYTES}
 
 
@@ -47,7 +47,16 @@ def test_nobody_else_can_read(keys: KeyFolder) -> None:
     for path in [keys.folder, *keys.folder.rglob("*")]:
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
     names = {str(path.relative_to(keys.folder)) for path in keys.folder.rglob("*")}
-    assert names == {"log.key", "log.vkey", "split.key", "commitment.key", "pseudonym", f"pseudonym/{ADS}.key"}
+    assert names == {"log.key", "log.vkey", "split.key", "pseudonym", f"pseudonym/{ADS}.key"}
+
+
+def test_a_key_of_an_earlier_version_is_left_alone(keys: KeyFolder) -> None:
+    """Salts of commitments were derived from it once; now they are random."""
+    old = keys.folder / "commitment.key"
+    old.write_bytes(b"s" * SECRET_BYTES)
+    assert keys.faults() == () and keys.names() == ("log", "split") and old.name not in keys.files()
+    with pytest.raises(KeyFault, match="cannot be named"):
+        keys.key("commitment")
 
 
 def test_modes_do_not_depend_on_the_umask(tmp_path: Path) -> None:
@@ -76,7 +85,7 @@ def test_a_creation_that_was_interrupted_is_finished(keys: KeyFolder) -> None:
     assert keys.faults() == ()
 
 
-@pytest.mark.parametrize("name", ["log.key", "log.vkey", "split.key", "commitment.key"])
+@pytest.mark.parametrize("name", ["log.key", "log.vkey", "split.key"])
 def test_a_lost_key_is_a_fault_and_not_made_anew(keys: KeyFolder, name: str) -> None:
     (keys.folder / name).unlink()
     (fault,) = keys.faults()
@@ -85,7 +94,7 @@ def test_a_lost_key_is_a_fault_and_not_made_anew(keys: KeyFolder, name: str) -> 
     assert not (keys.folder / name).exists()
 
 
-@pytest.mark.parametrize("name", ["log.key", "log.vkey", "split.key", "commitment.key", f"pseudonym/{ADS}.key"])
+@pytest.mark.parametrize("name", ["log.key", "log.vkey", "split.key", f"pseudonym/{ADS}.key"])
 @pytest.mark.parametrize("damage", ["empty", "cut", "longer", "open to a group", "a link", "a folder"])
 def test_a_damaged_key_is_a_fault_with_its_remedy(keys: KeyFolder, name: str, damage: str) -> None:
     keys.create_pseudonym(ADS)
@@ -168,3 +177,49 @@ def test_processes_at_once_get_one_key(keys: KeyFolder) -> None:
         worker.join()
     assert found == {keys.create_pseudonym(ADS)}
     assert len(list((keys.folder / "pseudonym").iterdir())) == 1
+
+
+def test_keys_can_come_from_the_environment(tmp_path: Path) -> None:
+    made = KeyFolder(tmp_path / "made", {})
+    made.create(ORIGIN)
+    given = {
+        "CONSENTRIC_KEY_LOG": (made.folder / "log.key").read_text(),
+        "CONSENTRIC_KEY_SPLIT": base64.b64encode(made.split).decode(),
+        "CONSENTRIC_KEY_PSEUDONYM_MARKETING__ADVERTISING__FIRST_PARTY": base64.b64encode(b"p" * 32).decode(),
+    }
+    keys = KeyFolder(tmp_path / "keys", given)
+    keys.create(ORIGIN)
+    assert (keys.verifier_key, keys.split) == (made.verifier_key, made.split)
+    assert keys.signer.verifier == made.signer.verifier
+    assert keys.create_pseudonym(ADS) == keys.pseudonym(ADS) == b"p" * 32
+    assert [path.name for path in keys.folder.iterdir()] == ["log.vkey"]
+    assert keys.faults() == () and keys.key("split").variable == "CONSENTRIC_KEY_SPLIT"
+    with pytest.raises(KeyFault, match="exists already"):
+        keys.create(ORIGIN)
+
+
+def test_the_environment_goes_before_the_file(keys: KeyFolder) -> None:
+    other = KeyFolder(keys.folder, {"CONSENTRIC_KEY_SPLIT": base64.b64encode(b"s" * 32).decode()})
+    assert other.split == b"s" * 32 != keys.split
+    assert other.verifier_key == keys.verifier_key
+
+
+@pytest.mark.parametrize("name", ["LOG", "SPLIT"])
+@pytest.mark.parametrize("content", ["c2hvcnQ=", "no base64 at all", "-----BEGIN PRIVATE KEY-----"])
+def test_a_damaged_key_of_the_environment_is_a_fault_and_not_shown(keys: KeyFolder, name: str, content: str) -> None:
+    (fault,) = KeyFolder(keys.folder, {f"CONSENTRIC_KEY_{name}": content}).faults()
+    assert f"$CONSENTRIC_KEY_{name}" in str(fault) and content not in str(fault)
+
+
+def test_a_signing_key_of_another_log_in_the_environment_is_a_fault(keys: KeyFolder, tmp_path: Path) -> None:
+    other = KeyFolder(tmp_path / "other", {})
+    other.create(ORIGIN)
+    (fault,) = KeyFolder(keys.folder, {"CONSENTRIC_KEY_LOG": (other.folder / "log.key").read_text()}).faults()
+    assert "does not belong" in str(fault)
+
+
+def test_no_two_purposes_share_a_variable(keys: KeyFolder) -> None:
+    given = {f"CONSENTRIC_KEY_PSEUDONYM_{name}": "x" for name in ("A__B", "A_B", "A-B", "A___B")}
+    folder = KeyFolder(keys.folder, given)
+    found = [folder.variable(f"pseudonym/{purpose}") for purpose in ("a.b", "a_b", "a-b", "a__b", "a_.b", "a._b", "A.b")]
+    assert found == ["CONSENTRIC_KEY_PSEUDONYM_A__B", "CONSENTRIC_KEY_PSEUDONYM_A_B", None, None, None, None, None]

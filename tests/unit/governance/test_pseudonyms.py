@@ -16,6 +16,8 @@ from governance.pseudonyms import ensure_key, fingerprint, key_faults, pseudonym
 from governance.store import Store
 from tests.ledgers import store
 
+pytestmark = pytest.mark.usefixtures("database")
+
 ADS = "marketing.advertising.first_party"
 
 
