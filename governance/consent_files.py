@@ -1,84 +1,154 @@
-"""Import of consent events from CSV, Parquet or JSONL files: all or nothing, one entry of the log for a file.
+"""Import of files of consent: events, or signals that become events. One entry of the log for a file.
 
-Columns: `subject`, `purpose`, `status` and `event_time` are required; `valid_until`, `basis`, `notice_version`, `notice_hash`,
-`controller`, `jurisdiction`, `method` and `raw_signal` may be there, anything else may not. CSV is UTF-8, separated by commas,
-with a header; JSONL has one object a line. An empty text is missing. Times are ISO 8601, in UTC where they name no zone.
-The received time is the clock's, never the file's.
+Events: `subject`, `purpose`, `status` and `event_time` are required; `valid_until`, `basis`, `notice_version`, `notice_hash`,
+`controller`, `jurisdiction`, `method` and `raw_signal` may be there. A bad row stops the file: all or nothing. So does a place that
+nobody knows, because it would fall under the law of the rest of the world.
 
-DuckDB parses, in a connection that can open this file alone; what the fields mean is checked by `governance.consent`. A bad
-row is told by number, field, got and expected, because the file is the operator's own; subjects are never repeated.
+Signals: `subject` and `at`, when the signal was seen, are required, and at least one of `tcf`, `gpp`, `usp`, `gpc` and `record`;
+`jurisdiction`, `controller`, `notice_version`, `notice_hash` and `valid_until` (of consent) may be there. A signal that cannot be
+read is rejected with the character and the reason, and counted; the rest is taken. A bad subject, time or place stops the file.
+
+Either way no other column may be there, and the received time is the clock's, never the file's. A bad row is told by number, field,
+got and expected, because the file is the operator's own; subjects and signals are never repeated.
 """
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
 import hashlib
 import hmac
 import os
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-import duckdb
 from sqlmodel import Session, select
 
 from governance.consent import ConsentError, ConsentEvent, EventError, Receipt, Status, append, check_time, quoted
+from governance.consent_rows import ConsentFileError, Row, Rows, rows
+from governance.rights import refile
+from governance.signals.events import Kind, Rejected, Sighting, events_of
+from governance.signals.purposes import Controller, needs
 from governance.store import Store, micros, moment, stamp
+from governance.suppression import Suppression
 from governance.tables import ImportRow
+from policies import jurisdictions
 from policies.policy import Basis
 
 REQUIRED = ("subject", "purpose", "status", "event_time")
 OPTIONAL = ("valid_until", "basis", "notice_version", "notice_hash", "controller", "jurisdiction", "method", "raw_signal")
 
-SHOWN = 10
-"""Bad rows that an error names."""
+SIGNALS = tuple(str(kind) for kind in Kind)
+SEEN = ("subject", "at")
+BESIDE = ("jurisdiction", "controller", "notice_version", "notice_hash", "valid_until")
 
-_TIMES = ("event_time", "valid_until")
-_ROWS = 10_000
+SHOWN = 10
+"""Bad rows, or rejected signals, that are shown."""
+
 _FIRST = micros(dt.datetime(1970, 1, 1, tzinfo=dt.UTC))
 _LAST = micros(dt.datetime.max.replace(tzinfo=dt.UTC))
+_STATUSES = {status.value: status for status in Status}
+_BASES = {basis.value: basis for basis in Basis}
 
 
-class ConsentFileError(ConsentError):
-    """A file of events that cannot be imported; nothing was written."""
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A signal that could not be read: the row, from 1, and where and why."""
+
+    row: int
+    what: Rejected
+
+    def __str__(self) -> str:
+        where = f"`{self.what.field}`" if self.what.field else f"character {self.what.offset}"
+        return f"row {self.row}: `{self.what.kind}`: {self.what.fault}, at {where}"
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was left out while the events stream by."""
+
+    rejected: Counter[str] = field(default_factory=Counter)
+    first: list[Rejection] = field(default_factory=list)
+    suppressed: int = 0
+    returning: set[str] = field(default_factory=set)
+
+    def reject(self, row: int, what: Rejected) -> None:
+        """Count a signal that could not be read, and show the first few."""
+        self.rejected[f"{what.kind}: {what.fault}"] += 1
+        if len(self.first) < SHOWN:
+            self.first.append(Rejection(row, what))
+
+    def facts(self) -> dict[str, Any]:
+        """For the entry of the log: how many signals were rejected, by reason. Who was left out as suppressed is not said there."""
+        return {"rejected": dict(sorted(self.rejected.items()))} if self.rejected else {}
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """How many events a file holds, and what was done with them; a dry run has no receipt."""
+    """How many events a file holds, and what was done with them; a dry run has no receipt.
+
+    `rejected`: signals that could not be read, by reason; `first`: the first of them; `suppressed`: events left out because their
+    subject was erased, or objected, since; None where that is not to be told, and `events` are all that were read.
+    """
 
     events: int
     receipt: Receipt | None
+    rejected: Mapping[str, int]
+    first: tuple[Rejection, ...]
+    suppressed: int | None
 
 
-def import_file(store: Store, path: Path, *, again: bool = False, dry_run: bool = False) -> Imported:
-    """Append the events of a file. `again` takes a file that is identical to one imported before; `dry_run` checks alone.
+def import_file(
+    store: Store,
+    path: Path,
+    *,
+    again: bool = False,
+    dry_run: bool = False,
+    controller: Callable[[], Controller] = lambda: Controller(None, needs()),
+    suppression: Suppression | None = None,
+) -> Imported:
+    """Append the events of a file. `again` takes a file that is identical to one imported before; `dry_run` checks alone, with an
+    entry in the log that it did. A file of which every event is left out is taken like any other.
 
-    Raises ConsentFileError.
+    `controller`: for whom signals are read, asked for where there are any. Raises ConsentFileError, and what `controller` raises.
     """
-    digest = _digest(path)
+    digest, tally = _digest(path), Tally()
     if dry_run:
         with store.read() as session:
             _refuse_known(session, path, digest, again)
-        count = sum(1 for _ in _events(path, store.clock()))
-        if not count:
-            raise ConsentFileError(f"`{path}` holds no event")
-        return Imported(count, None)
+        count = sum(1 for _ in _events(path, store.clock(), controller, suppression, tally))
+        if not count and not tally.suppressed:
+            raise _empty(path, tally)
+        with store.transaction("consent-check") as transaction:  # what it tells may be about one person
+            transaction.record("consent.checked")
+        return Imported(count, None, tally.rejected, tuple(tally.first), tally.suppressed)
     with store.transaction("consent-import") as transaction:
         _refuse_known(transaction.session, path, digest, again)
+        receipt = None
         try:
-            receipt = append(transaction, _events(path, transaction.now))
+            receipt = append(transaction, _events(path, transaction.now, controller, suppression, tally), tally.facts)
         except ConsentFileError:
             raise
         except ConsentError:  # the events themselves are fine, so there is none
-            raise ConsentFileError(f"`{path}` holds no event") from None
+            if not tally.suppressed:
+                raise _empty(path, tally) from None
+            transaction.record("consent.left_out", **tally.facts())
+        if suppression and tally.returning:  # an objection outlives an erasure, and who comes back has it again
+            refile(transaction, suppression, tally.returning)
         salt = os.urandom(32)
-        transaction.session.add(ImportRow(batch=receipt.batch, salt=salt, digest=_salted(salt, digest), received=transaction.micros))
-    return Imported(receipt.events, receipt)
+        batch = receipt.batch if receipt else secrets.token_hex(16)
+        transaction.session.add(ImportRow(batch=batch, salt=salt, digest=_salted(salt, digest), received=transaction.micros))
+    return Imported(receipt.events if receipt else 0, receipt, tally.rejected, tuple(tally.first), tally.suppressed)
+
+
+def _empty(path: Path, tally: Tally) -> ConsentFileError:
+    lines = [f"`{path}` holds no event"]
+    lines += [f"{count} rejected: {reason}" for reason, count in sorted(tally.rejected.items())]
+    return ConsentFileError("\n  ".join([*lines, *map(str, tally.first)]))
 
 
 def _digest(path: Path) -> bytes:
@@ -101,134 +171,131 @@ def _refuse_known(session: Session, path: Path, digest: bytes, again: bool) -> N
             raise ConsentFileError(f"`{path}` was imported before, at {when}; to record the same events once more, say so with `--again`")
 
 
-def _events(path: Path, now: dt.datetime) -> Iterator[ConsentEvent]:
-    """The events of a file, in its order. Raises ConsentFileError, at the end or at the tenth bad row."""
+def _events(
+    path: Path, now: dt.datetime, controller: Callable[[], Controller], suppression: Suppression | None, tally: Tally
+) -> Iterator[ConsentEvent]:
+    """The events of a file, in its order, less those that are not to be taken. Raises ConsentFileError, at the latest at the end."""
+    with rows(path, _check_columns) as opened:
+        signals = bool(_signals_of(opened.names))
+        chunks = _of_signals(opened, now, controller(), tally) if signals else _of_events(opened, now)
+        for events in chunks:
+            known = suppression.among({event.subject for event in events}) if suppression else ()
+            if not known or suppression is None:
+                yield from events
+                continue
+            kept = [event for event in events if event.subject not in known or not suppression.drops(event)]
+            tally.suppressed += len(events) - len(kept)
+            tally.returning |= {event.subject for event in kept} & known.keys()
+            yield from kept
+
+
+def _of_events(opened: Rows, now: dt.datetime) -> Iterator[list[ConsentEvent]]:
+    def read(_number: int, row: Row) -> tuple[ConsentEvent]:
+        _present(REQUIRED, row)
+        subject, purpose, status, event_time, valid_until, basis, *rest, happened, ends = row
+        event = ConsentEvent(
+            subject,
+            purpose,
+            _member(_STATUSES, "status", status),
+            _time("event_time", event_time, happened),
+            None if valid_until is None else _time("valid_until", valid_until, ends),
+            None if basis is None else _member(_BASES, "basis", basis),
+            *rest,
+        )
+        _check_place(event.jurisdiction)
+        check_time(event, now)
+        return (event,)
+
+    return _checked(opened, opened.read((*REQUIRED, *OPTIONAL), ("event_time", "valid_until")), read)
+
+
+def _of_signals(opened: Rows, now: dt.datetime, who: Controller, tally: Tally) -> Iterator[list[ConsentEvent]]:
+    kinds = _signals_of(opened.names)
+
+    def read(number: int, row: Row) -> Sequence[ConsentEvent]:
+        _present(SEEN, row)
+        subject, at, jurisdiction, controller, version, notice_hash, valid_until = row[: len(SEEN) + len(BESIDE)]
+        *texts, seen, ends = row[len(SEEN) + len(BESIDE) :]
+        _check_place(jurisdiction)
+        sighting = Sighting(
+            subject,
+            _time("at", at, seen),
+            {kind: text for kind, text in zip(kinds, texts, strict=True) if text is not None},
+            jurisdiction,
+            controller,
+            version,
+            notice_hash,
+            None if valid_until is None else _time("valid_until", valid_until, ends),
+        )
+        if sighting.at > now:
+            check_time(ConsentEvent(subject, "*", Status.OBJECTED, sighting.at), now)
+        events, rejected = events_of(sighting, who)
+        for each in rejected:
+            tally.reject(number, each)
+        return events
+
+    return _checked(opened, opened.read((*SEEN, *BESIDE, *kinds), ("at", "valid_until")), read)
+
+
+def _checked(opened: Rows, chunks: Iterable[list[Row]], read: Callable[[int, Row], Sequence[ConsentEvent]]) -> Iterator[list[ConsentEvent]]:
+    """Events, in chunks, until a row is bad; then its fault, with those of up to nine more."""
     faults: list[str] = []
-    for number, fields in enumerate(_rows(path), 1):
-        try:
-            event = _event(fields)
-            check_time(event, now)
-        except EventError as fault:
-            faults.append(f"row {number}: {fault}")
-            if len(faults) == SHOWN:
-                break
-        else:
-            if not faults:
-                yield event
+    number = 0
+    for chunk in chunks:
+        events: list[ConsentEvent] = []
+        for row in chunk:
+            number += 1
+            try:
+                events += read(number, row)
+            except EventError as fault:
+                faults.append(f"row {number}: {fault}")
+                if len(faults) == SHOWN:
+                    break
+        if len(faults) == SHOWN:
+            break
+        if not faults:
+            yield events
     if faults:
         first = f"the first {SHOWN} bad rows are" if len(faults) == SHOWN else "bad rows are"
-        raise ConsentFileError("\n  ".join([f"`{path}` was not imported; {first}", *faults]))
+        raise ConsentFileError("\n  ".join([f"`{opened.path}` was not imported; {first}", *faults]))
 
 
-def _event(fields: dict[str, Any]) -> ConsentEvent:
-    for name in REQUIRED:
-        if fields[name] is None:
-            raise EventError(name, "nothing", "a value")
-    return ConsentEvent(
-        fields["subject"],
-        fields["purpose"],
-        _member(Status, "status", fields["status"]),
-        _time(fields, "event_time"),
-        None if fields["valid_until"] is None else _time(fields, "valid_until"),
-        None if fields["basis"] is None else _member(Basis, "basis", fields["basis"]),
-        *(fields[name] for name in OPTIONAL[2:]),
-    )
+def _present(names: Sequence[str], row: Row) -> None:
+    """The first columns of a row, which must be there."""
+    if None in row[: len(names)]:
+        raise EventError(names[row.index(None)], "nothing", "a value")
 
 
 _Member = TypeVar("_Member", bound=StrEnum)
 
 
-def _member(kind: type[_Member], field: str, value: str) -> _Member:
+def _member(members: Mapping[str, _Member], field: str, value: str) -> _Member:
     try:
-        return kind(value)
-    except ValueError:
-        raise EventError(field, quoted(value), f"one of {', '.join(kind)}") from None
+        return members[value]
+    except KeyError:
+        raise EventError(field, quoted(value), f"one of {', '.join(members)}") from None
 
 
-def _time(fields: dict[str, Any], name: str) -> dt.datetime:
-    parsed = fields[f"{name} parsed"]
+def _time(name: str, text: str, parsed: int | None) -> dt.datetime:
     if parsed is None or not _FIRST <= parsed <= _LAST:
-        raise EventError(name, quoted(fields[name]), "a time in ISO 8601 such as `2026-11-22T09:30:00Z`")
+        raise EventError(name, quoted(text), "a time in ISO 8601 such as `2026-11-22T09:30:00Z`")
     return moment(parsed)
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows as texts by column, missing ones None, and what the times parse to in microseconds."""
-    try:
-        with _locked(path) as engine:
-            source, columns = _source(engine, path)
-            texts = [f"nullif({columns.get(name, 'CAST(NULL AS VARCHAR)')}, '') AS {name}" for name in (*REQUIRED, *OPTIONAL)]
-            times = [f'epoch_us(TRY_CAST({name} AS TIMESTAMPTZ)) AS "{name} parsed"' for name in _TIMES]
-            query = f"SELECT *, {', '.join(times)} FROM (SELECT {', '.join(texts)} FROM {source})"
-            result = engine.execute(query, {"path": str(path.resolve())})
-            names = [column[0] for column in result.description]
-            while chunk := result.fetchmany(_ROWS):
-                yield from (dict(zip(names, row, strict=True)) for row in chunk)
-    except duckdb.Error as error:
-        # DuckDB's own message quotes the row, so only the line's number is taken from it
-        line = re.search(r"(?:on Line: |in line )(\d+)", str(error))
-        where = f"is broken at line {line[1]}" if line else "is truncated or broken"
-        raise ConsentFileError(f"`{path}` {where}, expected a well-formed {path.suffix.lower()} file in UTF-8") from None
+def _check_place(jurisdiction: str | None) -> None:
+    if jurisdiction is not None and not jurisdictions.known(jurisdiction):
+        raise EventError("jurisdiction", quoted(jurisdiction), "a code of ISO 3166 such as `de` or `us-ca`, or `eu`")
 
 
-def _locked(path: Path) -> duckdb.DuckDBPyConnection:
-    """A connection that may open `path` and nothing else."""
-    engine = duckdb.connect()
-    allowed = str(path.resolve()).replace("'", "''")
-    for setting in (
-        "temp_directory = ''",
-        "TimeZone = 'UTC'",
-        f"allowed_paths = ['{allowed}']",
-        "enable_external_access = false",
-        "lock_configuration = true",
-    ):
-        engine.execute(f"SET {setting}")
-    return engine
+def _signals_of(names: Sequence[str]) -> tuple[Kind, ...]:
+    return tuple(Kind(name) for name in SIGNALS if name in names)
 
 
-def _source(engine: duckdb.DuckDBPyConnection, path: Path) -> tuple[str, dict[str, str]]:
-    """What to select from (it takes `$path`), and for each column there the expression of its text."""
-    given = {"path": str(path.resolve())}
-    match path.suffix.lower():
-        case ".csv":
-            names = _header(path)
-            _check_columns(path, names)
-            types = ", ".join(f"'{name}': 'VARCHAR'" for name in names)
-            reader = f"read_csv($path, columns = {{{types}}}, header = true, auto_detect = false, delim = ',', quote = '\"', escape = '\"')"
-            return reader, {name: name for name in names}
-        case ".parquet":
-            kinds = {row[0]: row[1] for row in engine.execute("DESCRIBE SELECT * FROM read_parquet($path)", given).fetchall()}
-            _check_columns(path, list(kinds))
-            if kinds["subject"] in ("FLOAT", "DOUBLE"):
-                raise ConsentFileError(
-                    f"`{path}`: column `subject` holds {kinds['subject'].lower()} numbers, expected text or whole numbers"
-                )
-            return "read_parquet($path)", {name: f"CAST({name} AS VARCHAR)" for name in kinds}
-        case ".jsonl" | ".ndjson":
-            reader = "read_ndjson_objects($path)"
-            found = engine.execute(f"SELECT DISTINCT unnest(json_keys(json)) FROM {reader} ORDER BY 1", given).fetchall()
-            names = [row[0] for row in found]
-            _check_columns(path, names)
-            texts = {name: f"json->>'$.{name}'" for name in names}
-            texts["subject"] = f"CASE WHEN json_type(json, '$.subject') IN ('VARCHAR', 'UBIGINT', 'BIGINT') THEN {texts['subject']} END"
-            return reader, texts
-        case other:
-            raise ConsentFileError(f"`{path}`: got a file that ends in `{other}`, expected .csv, .parquet, .jsonl or .ndjson")
-
-
-def _header(path: Path) -> list[str]:
-    with path.open("rb") as file:
-        first = file.readline()
-    try:
-        return next(csv.reader([first.decode("utf-8-sig")]), [])
-    except (UnicodeDecodeError, csv.Error):
-        raise ConsentFileError(f"`{path}` has no header of column names in UTF-8") from None
-
-
-def _check_columns(path: Path, names: list[str]) -> None:
-    expected = f"expected {', '.join(REQUIRED)}, and perhaps {', '.join(OPTIONAL)}"
-    if missing := [name for name in REQUIRED if name not in names]:
+def _check_columns(path: Path, names: Sequence[str]) -> None:
+    required, optional = (SEEN, SIGNALS + BESIDE) if _signals_of(names) else (REQUIRED, OPTIONAL)
+    expected = f"expected {', '.join(required)}, and perhaps {', '.join(optional)}"
+    if missing := [name for name in required if name not in names]:
         raise ConsentFileError(f"`{path}` lacks the column `{missing[0]}`: {expected}")
     for name in names:
-        if name not in REQUIRED + OPTIONAL or names.count(name) > 1:
+        if name not in required + optional or names.count(name) > 1:
             raise ConsentFileError(f"`{path}` has a column {quoted(name)} that is not known, or twice there: {expected}")
