@@ -13,9 +13,10 @@ from typing import Any
 
 import duckdb
 
+from governance.columns import quoted
 from governance.expressions import Read
 from governance.reads import MinimisationError
-from governance.relations import ADMITTED, CONSENT, ID, key_column, quoted
+from governance.relations import ADMITTED, CONSENT, ID, key_column
 from governance.selection import Selection
 from governance.sources import Source
 from policies.contract import Contract
@@ -38,7 +39,7 @@ def bound_reads(
     """
     tables = {stand_in(sources, table).removeprefix("files."): table for table in sources}
     scans: set[Read] = set()
-    with duckdb.connect() as connection:
+    with duckdb.connect(config={"enable_external_access": False, "python_enable_replacements": False}) as connection:
         _empty(connection, sources, keys)
         try:
             for name, sql in [*((f"inside.{quoted(table)}", sql) for table, sql in held), *selection.rows]:

@@ -9,6 +9,8 @@ whether the columns may be read (`policies`).
 from __future__ import annotations
 
 import datetime as dt
+import logging
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +29,12 @@ __all__ = ["Aggregate", "Compiled", "ExpressionError", "Read", "Scope", "compile
 MAX_LENGTH = 2000
 MAX_TOKENS = 400
 
+_UNSEEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
+"""Controls, marks that turn the direction of writing, what has no width or no meaning: who approves an expression must see what it says."""
+
+_JOINING = frozenset("\n\t\u200c\u200d")
+"""Breaks of lines, and what words of some languages need."""
+
 _STRICT = (
     *(exp.Column, exp.Identifier, exp.Literal, exp.Var, exp.Paren, exp.Neg, exp.Abs, exp.Sqrt, exp.Add, exp.Sub, exp.Mul, exp.Div),
     *(exp.TryCast, exp.Cast, exp.DataType, exp.DataTypeParam, exp.Case, exp.If, exp.Anonymous),
@@ -35,6 +43,8 @@ _STRICT = (
 
 LABEL = "label"
 """Name of a compiled label."""
+
+logging.getLogger("sqlglot").setLevel(logging.ERROR)  # what it cannot parse is refused here, with a reason; its warnings would repeat it
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +139,11 @@ def compile_expression(name: str, text: str, reach: Scope, as_of: dt.date, condi
 
 def _parse(name: str, text: str) -> exp.Expr:
     """The one expression in `text`, within the limits of length and depth."""
-    if len(text) > MAX_LENGTH or any(ord(character) < 32 and character not in "\n\t" for character in text):
-        raise ExpressionError(name, text[:40], f"expected at most {MAX_LENGTH} printable characters")
+    for position, character in enumerate(text[:MAX_LENGTH]):
+        if unicodedata.category(character) in _UNSEEN and character not in _JOINING:
+            raise ExpressionError(name, f"U+{ord(character):04X}", "expected characters that can be seen", position)
+    if len(text) > MAX_LENGTH:
+        raise ExpressionError(name, text[:40], f"expected at most {MAX_LENGTH} characters, got {len(text)}")
     try:
         tokens = Dialect.get_or_raise(DIALECT).tokenize(text)
         if len(tokens) > MAX_TOKENS:

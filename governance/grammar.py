@@ -12,7 +12,7 @@ import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 from sqlglot import exp
 
@@ -37,6 +37,7 @@ class ExpressionError(Exception):
     """An expression that is refused: which `feature`, what in it (`snippet`), what was `expected`, and where (`position`, from 0)."""
 
     def __init__(self, feature: str, snippet: str, expected: str, position: int | None = None) -> None:
+        snippet, expected = " ".join(snippet.split()), " ".join(expected.split())  # one line, whatever was written
         where = "" if position is None else f" at position {position}"
         super().__init__(f"`{feature}`: got `{snippet}`{where}, {expected}")
         self.feature = feature
@@ -169,7 +170,10 @@ class Reader:
         value = str(node.this)
         if node.args["is_string"]:
             return Term(exp.Literal.string(value), TEXT, text=value)
-        number = Decimal(value)
+        try:
+            number = Decimal(value)
+        except InvalidOperation:  # `0E`
+            raise TermError("expected a number as in `12.5`") from None
         digits, power = number.as_tuple()[1:]
         if not isinstance(power, int) or abs(power) > 18 or len(digits) + max(power, 0) > 18:
             raise TermError("expected a number of at most 18 digits")

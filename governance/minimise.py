@@ -15,17 +15,19 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import duckdb
 import pyarrow as pa
 
 from governance.binding import bound_reads, stand_in
+from governance.coarsening import AS_IT_IS, Generalisations
+from governance.columns import quoted
 from governance.expressions import Compiled, Read, compile_segment
 from governance.reads import Granted, MinimisationError, ReadSets, as_reads, require, row_selection
-from governance.relations import Relations, quoted
-from governance.room import ExtractionError, Held, People, Resources, locked_room, quietly
+from governance.relations import Relations
+from governance.room import ExtractionError, Held, People, Resources, columns_inside, locked_room, quietly
 from governance.selection import Selection, select_features
 from governance.sources import Resolve, open_sources
 from policies.contract import Contract
@@ -54,17 +56,25 @@ class Prepared:
         return "".join(f"CREATE VIEW {name} AS {sql};\n" for name, sql in named) + f"{self.selection.query};\n"
 
 
-def prepare(contract: Contract, spec: Segment, granted: Granted, resolve: Resolve, now: dt.datetime) -> Prepared:
+def prepare(
+    contract: Contract,
+    spec: Segment,
+    granted: Granted,
+    resolve: Resolve,
+    now: dt.datetime,
+    generalisations: Generalisations = AS_IT_IS,
+) -> Prepared:
     """What a build of `spec` would run, from metadata alone; `now` (aware) bounds retention.
 
-    Raises ExpressionError, MinimisationError where less was granted than is read, SourceError.
+    Raises ExpressionError, MinimisationError where less was granted than is read or a generalisation does not fit, SourceError.
     """
     compiled = compile_segment(contract, spec)
     reads = frozenset[Read]().union(*(each.reads for each in compiled)) | row_selection(contract, spec, compiled)
     require(reads, granted)
     tables = sorted({table for table, _ in reads})
-    sources = open_sources(contract, tables, resolve)
-    relations = Relations(contract, _visible(contract, granted, compiled), sources, now.astimezone(dt.UTC).replace(tzinfo=None))
+    sources = open_sources(contract, tables, resolve, as_reads(granted))
+    visible, moment = _visible(contract, granted, compiled), now.astimezone(dt.UTC).replace(tzinfo=None)
+    relations = Relations(contract, visible, sources, moment, generalisations)
     selection = select_features(relations, spec, compiled)
 
     def held(source_of: Callable[[str], str]) -> list[tuple[str, str]]:
@@ -101,9 +111,10 @@ def _visible(contract: Contract, granted: Granted, compiled: Sequence[Compiled])
 
 
 class Governed:
-    """What a locked room answers; made by `governed`."""
+    """What a locked room answers; made by `governed`. `read_sets` tell what was found in it, too."""
 
-    def __init__(self, selection: Selection, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, selection: Selection, connection: duckdb.DuckDBPyConnection, read_sets: ReadSets) -> None:
+        self.read_sets = read_sets
         self._selection = selection
         self._connection = connection
 
@@ -126,11 +137,14 @@ def governed(
 ) -> Iterator[Governed]:
     """A locked room over the rows of `admitted` (column `subject`), until the context ends.
 
-    `intervals`: see `People`. Raises MinimisationError where they are needed and lacking, ExtractionError.
+    `intervals`: see `People`. Raises MinimisationError where they are needed and lacking, or where the room holds a column
+    that was not granted; ExtractionError.
     """
     if prepared.consented and intervals is None:
         raise MinimisationError("got no intervals of consent, expected them because of `collected_under_consent`")
     with locked_room(resources, prepared.held, People(admitted, prepared.keys, intervals), strict) as connection:
+        read_sets = replace(prepared.read_sets, physical=columns_inside(connection))
+        read_sets.check()
         for name, sql in prepared.selection.rows:
             quietly(partial(connection.execute, f"CREATE VIEW {name} AS {sql}"))
-        yield Governed(prepared.selection, connection)
+        yield Governed(prepared.selection, connection, read_sets)

@@ -1,7 +1,8 @@
 """What is read: the columns that a segment asks for, with who needs each, and the evidence that no more was read.
 
 Reads are pairs of table and column in the contract's names. Besides features and label, the selection of rows reads:
-the subject key, the event time, the column that marks returns, and the key of the look-up.
+the subject key, the event time, the columns that tell repeated rows and returns, and the key of the look-up. Who is a
+child is read apart, for admission.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from governance.expressions import LABEL, Compiled, Read, compile_segment
-from policies.contract import Contract
+from policies.contract import Contract, Repeats
 from policies.segment import Attribute, Segment
 
 ROW_SELECTION = "row selection"
@@ -36,16 +37,18 @@ class ColumnRead:
 
 @dataclass(frozen=True, slots=True)
 class ReadSets:
-    """Three read sets: of the expressions as parsed, of the query as DuckDB bound it, and what was granted."""
+    """Three read sets, and what was granted: of the expressions as parsed, of the query as DuckDB bound it, and *physical*,
+    the columns that exist in the locked room (None before there is one; keys that only join rows do not exist there)."""
 
     expression: frozenset[Read]
     binder: frozenset[Read]
     granted: frozenset[Read]
+    physical: frozenset[Read] | None = None
 
     def check(self) -> None:
-        """Raises MinimisationError unless the first two are subsets of the third."""
-        for reads, name in ((self.expression, "expressions"), (self.binder, "query")):
-            if excess := sorted(reads - self.granted):
+        """Raises MinimisationError unless each is a subset of what was granted."""
+        for reads, name in ((self.expression, "expressions"), (self.binder, "query"), (self.physical, "room")):
+            if excess := sorted((reads or frozenset()) - self.granted):
                 raise MinimisationError(f"the {name} would read {_names(excess)}, expected granted columns only")
 
 
@@ -69,9 +72,7 @@ def row_selection(contract: Contract, spec: Segment, compiled: Iterable[Compiled
     """Columns that say which rows take part, for the tables that `compiled` read."""
     reads: set[Read] = set()
     for each in compiled:
-        table = contract.tables[each.table]
-        reads.add((each.table, contract.key_of(each.table)))
-        reads |= {(each.table, column) for column in (table.event_time, table.returns and table.returns.column) if column}
+        reads |= _selecting(contract, each.table)
         if spec.lookup and any(owner == spec.lookup.table for owner, _ in each.reads):
             reads |= {(each.table, spec.lookup.on), (spec.lookup.table, spec.lookup.on)}
     return frozenset(reads)
@@ -93,9 +94,30 @@ def attribute_reads(contract: Contract, wanted: Iterable[Attribute]) -> frozense
             raise MinimisationError(
                 f"got fairness attribute `{attribute.table}.{attribute.column}`, expected a column of a table with a subject key"
             )
-        reads |= {(attribute.table, attribute.column), (attribute.table, contract.key_of(attribute.table))}
-        reads |= {(attribute.table, column) for column in (table.event_time, table.returns and table.returns.column) if column}
+        reads |= {(attribute.table, attribute.column)} | _selecting(contract, attribute.table)
     return frozenset(reads)
+
+
+def child_reads(contract: Contract) -> frozenset[Read]:
+    """Columns that tell who is a child; none where the contract does not say."""
+    if contract.subject.told_by is None:
+        return frozenset()
+    table, column = contract.subject.told_by
+    event_time = contract.tables[table].event_time
+    return frozenset({(table, column), (table, contract.key_of(table))} | ({(table, event_time)} if event_time else set()))
+
+
+def _selecting(contract: Contract, table: str) -> frozenset[Read]:
+    """Columns that say whose a row is, and whether it takes part."""
+    declared = contract.tables[table]
+    columns = {contract.key_of(table)}
+    if declared.event_time:
+        columns.add(declared.event_time)
+    if declared.returns:
+        columns.add(declared.returns.column)
+    if isinstance(declared.duplicates, Repeats):
+        columns |= {*declared.duplicates.by}
+    return frozenset((table, column) for column in columns)
 
 
 def as_reads(granted: Granted) -> frozenset[Read]:

@@ -4,19 +4,26 @@
 rules of the contract (duplicates, returns, bounds, domain, missing values), look-ups joined. Every rule that is not
 declared costs nothing. Event times count as UTC; a date happens at its midnight. Rules leave subject key and event
 time alone, because these select rows.
+
+A policy's generalisations come right after typing, so that no rule and no expression sees more. An event time may be
+truncated too: a row is then of a span if its whole period is, so that nothing of the day after `as_of` counts as before.
+Only the law looks at the exact time: retention, and whether consent was valid then.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
+from governance.coarsening import Generalisations, check, coarser
+from governance.columns import NO_NUMBERS, quoted, sql_type, typed
 from governance.reads import Granted, MinimisationError
-from governance.sources import INTEGERS, Source, string
-from policies.contract import Column, Contract, Outliers
+from governance.rules import outside, ruled
+from governance.sources import INTEGERS, Source
+from governance.spans import Span, before
+from policies.contract import Column, Contract, Repeats
+from policies.generalisation import Generalisation
 from policies.segment import Lookup
 
 ID = '"#id"'
@@ -25,44 +32,15 @@ ID = '"#id"'
 RANK = '"#rank"'
 """Place of a row among its subject's, the most recent first."""
 
-ADMITTED = "inside.admitted"
-CONSENT = "inside.consent"
+_DUPLICATES = f"SELECT {ID}, TRUE AS duplicates, FALSE AS returns, FALSE AS missing, FALSE AS outliers FROM ({{rows}})"
 
-_NO_NUMBERS = frozenset({"text", "boolean", "date", "timestamp"})
-_FIRST, _LAST = "0001-01-01", "9999-12-31"
-
-
-def quoted(name: str) -> str:
-    """An identifier."""
-    return '"' + name.replace('"', '""') + '"'
+ADMITTED = 'inside."#admitted"'
+CONSENT = 'inside."#consent"'
 
 
 def key_column(kind: str) -> str:
     """The column of `ADMITTED` that holds subjects as keys of this type."""
     return "subject" if kind == "VARCHAR" else kind
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Event times from `start` (open where None) up to, and without, `end`; naive, UTC."""
-
-    start: dt.datetime | None
-    end: dt.datetime
-
-
-def midnight(day: dt.date) -> dt.datetime:
-    """When a date begins."""
-    return dt.datetime.combine(day, dt.time())
-
-
-def before(moment: dt.datetime, duration: dt.timedelta) -> dt.datetime:
-    """`moment` less `duration`, no earlier than year 1."""
-    return moment - duration if moment - dt.datetime.min > duration else dt.datetime.min
-
-
-def after(moment: dt.datetime, duration: dt.timedelta) -> dt.datetime:
-    """`moment` plus `duration`, no later than year 9999."""
-    return moment + duration if dt.datetime.max - moment > duration else dt.datetime.max
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +51,7 @@ class Relations:
     granted: Granted
     sources: Mapping[str, Source]
     now: dt.datetime
+    generalisations: Generalisations
 
     def columns(self, table: str) -> dict[str, Column]:
         """Granted columns of `table`, in the contract's order."""
@@ -87,9 +66,9 @@ class Relations:
         column = self.contract.tables[table].columns[name]
         kind = self.sources[table].key_type(column.source_name or name)
         reference = f"s.{quoted(column.source_name or name)}"
-        if (column.type == "text" and kind in INTEGERS) or kind == _sql_type(column):
+        if (column.type == "text" and kind in INTEGERS) or kind == sql_type(column):
             return reference, kind
-        return f"TRY_CAST({reference} AS {_sql_type(column)})", _sql_type(column)
+        return f"TRY_CAST({reference} AS {sql_type(column)})", sql_type(column)
 
     def number(self, table: str) -> str:
         """The column of `ADMITTED` that equals `ID` in rows of `table`: joining an integer key needs no number from there."""
@@ -104,13 +83,30 @@ class Relations:
             where.append(f"{self._typed(table, event_time)} < {self._moment(table, span.end)}")
         return _select([f"CAST({key} AS VARCHAR) AS subject"], f"{source} AS s", where)
 
+    def told(self, table: str, name: str, source: str, born_after: dt.date) -> str:
+        """Subjects, as text, of rows that still exist, and whether each says that its subject is a child; NULL where it says neither.
+
+        The column `name` holds that, or when the subject was born: a child is born after `born_after`.
+        """
+        key, _ = self.key(table)
+        value = self._typed(table, name)
+        if self._type(table, name) != "boolean":
+            value = f"CAST({value} AS DATE) > DATE '{born_after.isoformat()}'"
+        return _select(
+            [f"CAST({key} AS VARCHAR) AS subject", f"{value} AS child"], f"{source} AS s", [f"{key} IS NOT NULL", *self._existing(table)]
+        )
+
     def held(self, table: str, source: str) -> str:
-        """Granted columns of admitted rows that still exist, typed; `source` is the FROM that reads the file."""
+        """Granted columns of admitted rows that still exist, typed, as the policy leaves them; `source` is the FROM that reads the file.
+
+        Raises MinimisationError where a generalisation does not fit.
+        """
         key, kind = self.key(table)
         number = f"{key} AS {ID}" if kind in INTEGERS else f"a.{ID}"
         chosen = [number, *(f"{self._typed(table, name)} AS {quoted(name)}" for name in self.columns(table))]
         where = [*self._existing(table), *self._consented(table)]
-        return _select(chosen, f"{source} AS s JOIN {ADMITTED} AS a ON {key} = a.{quoted(key_column(kind))}", where)
+        joined = f"{source} AS s JOIN {ADMITTED} AS a ON {key} = a.{quoted(key_column(kind))}"
+        return self._coarser(table, _select(chosen, joined, where))
 
     def _existing(self, table: str) -> list[str]:
         """Rows that have an event time which retention leaves; every row of a table of states."""
@@ -139,17 +135,18 @@ class Relations:
         return [f"EXISTS (SELECT 1 FROM {CONSENT} AS c WHERE {valid})"]
 
     def reference(self, lookup: Lookup, source: str) -> str:
-        """Granted columns of a look-up, typed and under its rules, one row for each value of `on`.
+        """Granted columns of a look-up, typed, as the policy leaves them and under its rules, one row for each value of `on`.
 
         Raises SourceError or MinimisationError where `on` is of a type that keys may not have.
         """
         self._joinable(lookup.table, lookup.on)
         names = self.columns(lookup.table)
-        typed = _select([f"{self._typed(lookup.table, name)} AS {quoted(name)}" for name in names], f"{source} AS s")
-        ruled = _select([f"{self._ruled(lookup.table, name, 'h')} AS {quoted(name)}" for name in names], f"({typed}) AS h")
+        found = _select([f"{self._typed(lookup.table, name)} AS {quoted(name)}" for name in names], f"{source} AS s")
+        found = self._coarser(lookup.table, found)
+        found = _select([f"{self._ruled(lookup.table, name, 'h')} AS {quoted(name)}" for name in names], f"({found}) AS h")
         order = ", ".join(quoted(name) for name in names)
         first = f"row_number() OVER (PARTITION BY {quoted(lookup.on)} ORDER BY {order}) = 1"
-        return f"SELECT * FROM ({ruled}) WHERE {quoted(lookup.on)} IS NOT NULL QUALIFY {first}"
+        return f"SELECT * FROM ({found}) WHERE {quoted(lookup.on)} IS NOT NULL QUALIFY {first}"
 
     def rows(self, table: str, span: Span, lookup: Lookup | None = None, ranked: bool = False) -> str:
         """Held rows of `span` under the contract's rules, the look-up's columns joined, with `RANK` where `ranked`."""
@@ -159,6 +156,9 @@ class Relations:
         joined = ""
         if lookup is not None:
             self._joinable(table, lookup.on)
+            if self._steps(table, lookup.on) != self._steps(lookup.table, lookup.on):
+                both = f"`{table}.{lookup.on}` and `{lookup.table}.{lookup.on}`"
+                raise MinimisationError(f"columns {both}: expected the same generalisation of both, because rows are joined by them")
             others = [name for name in self.columns(lookup.table) if name not in names]
             chosen += [f"l.{quoted(name)} AS {quoted(name)}" for name in others]
             joined = f" LEFT JOIN inside.{quoted(lookup.table)} AS l ON l.{quoted(lookup.on)} = {self._ruled(table, lookup.on, 'h')}"
@@ -169,10 +169,24 @@ class Relations:
         held = f"inside.{quoted(table)}"
         if declared.duplicates == "drop":
             held = f"(SELECT DISTINCT * FROM {held})"
+        elif isinstance(declared.duplicates, Repeats):
+            held = f"(SELECT * FROM {held} AS h QUALIFY NOT ({self._repeated(table, declared.duplicates.by)}))"
         where = self.within(table, span, "h")
         if declared.returns and declared.returns.rule == "drop":
             where.append(f"({self._returned(table)}) IS NOT TRUE")
         return _select(chosen, f"{held} AS h{joined}", where)
+
+    def _repeated(self, table: str, by: Sequence[str]) -> str:
+        """Whether a row of `h` has the known keys of one before it, by event time and then by all columns.
+
+        What is unknown equals nothing: a row whose key is NULL repeats none.
+        """
+        keys = [f"h.{quoted(name)}" for name in by if name != self.contract.key_of(table)]
+        moment = self.contract.tables[table].event_time
+        names = sorted(self.columns(table), key=lambda name: name != moment)
+        order = ", ".join(f"h.{quoted(name)}" for name in names)
+        known = " AND ".join(["TRUE", *(f"{key} IS NOT NULL" for key in keys)])
+        return f"row_number() OVER (PARTITION BY {', '.join([f'h.{ID}', *keys])} ORDER BY {order}) > 1 AND {known}"
 
     def _joinable(self, table: str, name: str) -> None:
         column = self.contract.tables[table].columns[name]
@@ -186,7 +200,10 @@ class Relations:
         if event_time is None:
             return []
         moment = f"{alias}.{quoted(event_time)}"
-        ends = [f"{moment} < {self._moment(table, span.end)}"]
+        end = self._moment(table, span.end)
+        for step in self._steps(table, event_time):
+            end = coarser(end, self.contract.tables[table].columns[event_time], step)
+        ends = [f"{moment} < {end}"]
         return ends if span.start is None else [self.since(table, span.start, alias), *ends]
 
     def since(self, table: str, start: dt.datetime, alias: str = "") -> str:
@@ -202,16 +219,23 @@ class Relations:
         names = [name for name in self.columns(table) if name not in (self.contract.key_of(table), declared.event_time)]
         returned = [self._returned(table)] if declared.returns else []
         missing = [f"h.{quoted(name)} IS NULL" for name in names if declared.columns[name].missing is not None]
-        outside = [test for name in names for test in self._outside(table, name, "h")]
-        if returned or missing or outside:
-            found = {"returns": returned, "missing": missing, "outliers": outside}
+        called = {name: (f"{table}.{name}", declared.columns[name], f"h.{quoted(name)}", self._steps(table, name)) for name in names}
+        broken = [test for name in names for test in outside(*called[name])]
+        if returned or missing or broken:
+            found = {"returns": returned, "missing": missing, "outliers": broken}
             some = [f"BOOL_OR({' OR '.join(tests) or 'FALSE'}) AS {name}" for name, tests in found.items()]
             chosen = [f"h.{ID}", "FALSE AS duplicates", *some]
             parts.append(_select(chosen, f"inside.{quoted(table)} AS h", where) + f" GROUP BY h.{ID}")
         if declared.duplicates == "drop":
             row = ", ".join([f"h.{ID}", *(f"h.{quoted(name)}" for name in self.columns(table))])
             twice = _select([f"h.{ID}"], f"inside.{quoted(table)} AS h", where) + f" GROUP BY {row} HAVING COUNT(*) > 1"
-            parts.append(f"SELECT {ID}, TRUE AS duplicates, FALSE AS returns, FALSE AS missing, FALSE AS outliers FROM ({twice})")
+            parts.append(_DUPLICATES.format(rows=twice))
+        elif isinstance(declared.duplicates, Repeats):
+            repeated = f"{self._repeated(table, declared.duplicates.by)} AS repeated"
+            numbered = _select(
+                [f"h.{ID}", *(f"h.{quoted(name)}" for name in self.columns(table)), repeated], f"inside.{quoted(table)} AS h"
+            )
+            parts.append(_DUPLICATES.format(rows=_select([f"h.{ID}"], f"({numbered}) AS h", [*where, "h.repeated"])))
         return " UNION ALL ".join(parts) or None
 
     def _type(self, table: str, name: str) -> str:
@@ -225,56 +249,48 @@ class Relations:
         return f"DATE '{(moment.date() + dt.timedelta(days=late)).isoformat()}'"
 
     def _typed(self, table: str, name: str) -> str:
-        """A column of the source as the contract's type; what does not fit is NULL, NaN and infinities too."""
+        """A column of the source as the contract's type."""
         column = self.contract.tables[table].columns[name]
-        kind = self.sources[table].type_of(column.source_name or name)
-        reference = f"s.{quoted(column.source_name or name)}"
-        if kind == "TIMESTAMP" and column.type == "text":
-            reference = _common(reference)  # TRY_CAST of a year beyond what can be printed is a fault (DuckDB 2.0.0)
-        if kind != _sql_type(column):
-            reference = f"TRY_CAST({reference} AS {_sql_type(column)})"
-        if column.type == "double":
-            return f"CASE WHEN ISFINITE({reference}) THEN {reference} END"
-        if column.type in ("date", "timestamp") and name != self.contract.tables[table].event_time:
-            return _common(reference)
-        return reference
+        source_name = column.source_name or name
+        selecting = name == self.contract.tables[table].event_time
+        return typed(column, self.sources[table].type_of(source_name), f"s.{quoted(source_name)}", selecting)
+
+    def _steps(self, table: str, name: str) -> Sequence[Generalisation]:
+        return self.generalisations.get((table, name), ())
+
+    def _coarser(self, table: str, sql: str) -> str:
+        """The relation `sql` of typed columns as the policy leaves them: one generalisation of each column a layer.
+
+        Raises MinimisationError where one does not fit, or would give rows of several subjects the same key.
+        """
+        names = self.columns(table)
+        columns = self.contract.tables[table].columns
+        for name in names:
+            check(f"{table}.{name}", columns[name], self._steps(table, name))
+        reference = self.contract.tables[table].reference
+        if not reference and self._steps(table, key := self.contract.key_of(table)):
+            raise MinimisationError(f"column `{table}.{key}`: got a generalisation, expected none of a subject key, which tells rows apart")
+        for layer in range(max((len(self._steps(table, name)) for name in names), default=0)):
+            chosen = [] if reference else [f"h.{ID}"]
+            for name in names:
+                steps, value = self._steps(table, name)[layer : layer + 1], f"h.{quoted(name)}"
+                chosen.append(f"{coarser(value, columns[name], steps[0])} AS {quoted(name)}" if steps else value)
+            sql = _select(chosen, f"({sql}) AS h")
+        return sql
 
     def _ruled(self, table: str, name: str, alias: str) -> str:
-        """A typed column under its public domain and bounds, and with its stand-in for missing values."""
-        column = self.contract.tables[table].columns[name]
-        value = f"{alias}.{quoted(name)}"
-        selecting = not self.contract.tables[table].reference and name == self.contract.key_of(table)
-        if selecting or name == self.contract.tables[table].event_time:
+        """A column under its rules; what selects rows is left alone."""
+        declared, value = self.contract.tables[table], f"{alias}.{quoted(name)}"
+        selecting = not declared.reference and name == self.contract.key_of(table)
+        if selecting or name == declared.event_time:
             return value
-        ruled = value
-        if column.domain is not None:
-            ruled = f"CASE WHEN {_among(column, value)} THEN {value} END"
-        if column.bounds is not None:
-            low, high = _bounds(table, name, column)
-            if column.outliers is Outliers.CLIP:
-                ruled = f"CASE WHEN {value} < {low} THEN {low} WHEN {value} > {high} THEN {high} ELSE {ruled} END"
-            else:
-                ruled = f"CASE WHEN {value} >= {low} AND {value} <= {high} THEN {ruled} END"
-        if column.missing is not None:
-            if column.type == "double" and not math.isfinite(float(column.missing)):
-                raise MinimisationError(f"column `{table}.{name}`: expected `missing` to be finite, got `{column.missing}`")
-            ruled = f"COALESCE({ruled}, TRY_CAST({string(str(column.missing))} AS {_sql_type(column)}))"
-        return ruled
-
-    def _outside(self, table: str, name: str, alias: str) -> Iterable[str]:
-        column = self.contract.tables[table].columns[name]
-        value = f"{alias}.{quoted(name)}"
-        if column.domain is not None:
-            yield f"NOT ({_among(column, value)})"
-        if column.bounds is not None:
-            low, high = _bounds(table, name, column)
-            yield f"{value} < {low} OR {value} > {high}"
+        return ruled(f"{table}.{name}", declared.columns[name], value, self._steps(table, name))
 
     def _returned(self, table: str) -> str:
         returns = self.contract.tables[table].returns
         if returns is None:
             raise MinimisationError(f"table `{table}`: expected a declared `returns`")
-        if (kind := self._type(table, returns.column)) in _NO_NUMBERS:
+        if (kind := self._type(table, returns.column)) in NO_NUMBERS:
             raise MinimisationError(f"column `{table}.{returns.column}`: expected a number because of `returns`, got type `{kind}`")
         return f"h.{quoted(returns.column)} < {returns.below}"
 
@@ -282,44 +298,3 @@ class Relations:
 def _select(chosen: Iterable[str], source: str, where: Iterable[str] = ()) -> str:
     conditions = " AND ".join(where)
     return f"SELECT {', '.join(chosen)} FROM {source}" + (f" WHERE {conditions}" if conditions else "")
-
-
-def _sql_type(column: Column) -> str:
-    match column.type:
-        case "text":
-            return "VARCHAR"
-        case "integer":
-            return "BIGINT"
-        case decimal if decimal.startswith("decimal"):
-            return decimal.upper()
-        case other:
-            return other.upper()
-
-
-def _common(moment: str) -> str:
-    """A date or time of the years 1 to 9999, else NULL."""
-    return f"CASE WHEN {moment} >= '{_FIRST}' AND {moment} <= '{_LAST}' THEN {moment} END"
-
-
-def _among(column: Column, value: str) -> str:
-    text = value if column.type == "text" else f"CAST({value} AS VARCHAR)"
-    return f"{text} IN ({', '.join(string(each) for each in column.domain or ())})"
-
-
-def _bounds(table: str, name: str, column: Column) -> tuple[str, str]:
-    """Public bounds as literals of the column's type, rounded inward to what the type can hold."""
-    if column.bounds is None or column.type in _NO_NUMBERS:
-        raise MinimisationError(f"column `{table}.{name}`: expected a number because of its bounds, got type `{column.type}`")
-    low, high = column.bounds
-    if column.type == "double":
-        return f"CAST('{low}' AS DOUBLE)", f"CAST('{high}' AS DOUBLE)"
-    if column.type == "integer":
-        digits, scale = 18, 0
-    else:
-        digits, scale = (int(part) for part in column.type[8:-1].split(","))
-    most = 10**digits - 1
-
-    def literal(limit: int) -> str:
-        return f"CAST('{Decimal(max(-most, min(most, limit))).scaleb(-scale):f}' AS {_sql_type(column)})"
-
-    return literal(math.ceil(low * 10**scale)), literal(math.floor(high * 10**scale))

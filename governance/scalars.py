@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from sqlglot import exp
 
 from governance import terms
+from governance.columns import MAX_CHARACTERS
 from governance.terms import BOOLEAN, DATE, DOUBLE, INTEGER, NULL, TEXT, TIMESTAMP, Kind, Term, TermError, Type, made
 
 Read = Callable[[exp.Expr], Term]
@@ -285,8 +286,11 @@ def _matched(read: Read, node: exp.Expr) -> Term:
 
 
 def _joined(read: Read, node: exp.Expr) -> Term:
+    """`a || b`, cut like a column, so that no row can take all memory."""
     left, right = (terms.text(read(each)) for each in (node.this, node.expression))
-    return made(exp.Paren(this=exp.DPipe(this=left.tree, expression=right.tree, safe=True)), TEXT, left, right)
+    both = exp.Paren(this=exp.DPipe(this=left.tree, expression=right.tree, safe=True))
+    start, length = exp.Literal.number(1), exp.Literal.number(MAX_CHARACTERS)
+    return made(exp.Substring(this=both, start=start, length=length), TEXT, left, right)
 
 
 def _forms() -> Mapping[type[exp.Expr], Form]:

@@ -11,8 +11,10 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from governance.columns import quoted
 from governance.expressions import LABEL, Aggregate, Compiled
-from governance.relations import ADMITTED, ID, RANK, Relations, Span, after, before, midnight, quoted
+from governance.relations import ADMITTED, ID, RANK, Relations
+from governance.spans import Span, after, before, midnight
 from policies.segment import Feature, Lookup, Segment
 
 FLAGS = ("duplicates", "returns", "missing", "outliers")

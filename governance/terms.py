@@ -33,6 +33,9 @@ SUM_SCALE = 9
 INTEGER_DIGITS = 19
 """Digits of a 64-bit integer."""
 
+YEARS = ("0001-01-01", "9999-12-31")
+"""First and last day that a text may name, as a column may: a day further off would not fit into the digits of a difference."""
+
 MAX_SIZE = 4000
 """Nodes of a term; settling repeats its operand, and must not grow without end."""
 
@@ -144,7 +147,11 @@ def cast(term: Term, to: Type) -> Term:
     """`term` as `to`; what does not fit becomes NULL."""
     if term.type == to and to.kind is not Kind.EXACT:
         return term
-    tree = exp.TryCast(this=term.tree, to=exp.DataType.build(to.sql(), dialect="duckdb"))
+    tree: exp.Expr = exp.TryCast(this=term.tree, to=exp.DataType.build(to.sql(), dialect="duckdb"))
+    if term.type.kind is Kind.TEXT and to in (DATE, TIMESTAMP):
+        first, last = (exp.cast(exp.Literal.string(moment), to.sql(), dialect="duckdb") for moment in YEARS)
+        common = exp.Between(this=tree.copy(), low=first, high=last)
+        return made(exp.Case(ifs=[exp.If(this=common, true=tree)]), to, term, term)
     finite = to.kind is not Kind.DOUBLE or (term.finite and term.type.kind is not Kind.TEXT)
     return made(tree, to, term, finite=finite)
 

@@ -224,6 +224,7 @@ def test_sums_never_add_doubles() -> None:
         ("max(cast(price as text))", "expected a cast between scalar types"),
         ("sum(amout)", "expected a column of `tx`, exactly one of"),
         ("sum(1e40)", "expected a number of at most 18 digits"),
+        ("sum(0E)", "expected a number as in `12.5`"),
         ("log(3, sum(amount))", "expected a logarithm to base 2 or 10"),
         ("max(extract(epoch from seen))", "expected a date part"),
         ("median(amount)", "not `Median`"),

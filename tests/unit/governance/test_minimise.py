@@ -235,7 +235,7 @@ def test_retention_counts_from_processing_time(tmp_path: Path) -> None:
     assert extract(tmp_path, shop, segment({"spend": "sum(amount)"}), ["1", "2"]) == {"1": (7.0,), "2": (0.0,)}
     granted = {"tx": frozenset({"uid", "at"})}
     people = population(shop, granted, AS_OF, lambda source: tmp_path / source, NOW, Resources(tmp_path))
-    assert people.to_pylist() == [{"subject": "1"}]
+    assert people["subject"].to_pylist() == ["1"]
 
 
 def test_rows_collected_under_consent(tmp_path: Path) -> None:
@@ -353,7 +353,7 @@ def test_keys_are_spelled_as_the_contract_types_them(tmp_path: Path) -> None:
     people = population(
         contract(columns=whole), {"tx": frozenset({"uid", "at"})}, AS_OF, lambda source: tmp_path / source, NOW, Resources(tmp_path)
     )
-    assert people.to_pylist() == [{"subject": "17850"}]
+    assert people.to_pylist() == [{"subject": "17850", "key": 17850}]
     assert extract(tmp_path, contract(columns=whole), segment({"spend": "sum(amount)"}), ["17850", "17850.0"]) == {
         "17850": (5.0,),
         "17850.0": (0.0,),
