@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
@@ -19,7 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 from pydantic_core import to_json
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, Select, bindparam, func, insert, select
 from sqlmodel import Session, SQLModel, col
 from sqlmodel import select as select_rows
 
@@ -35,7 +35,12 @@ EVERY_PURPOSE = "*"
 SKEW = dt.timedelta(minutes=5)
 """How far ahead of ours another clock may be; an event within it counts as happening when it is received."""
 
+ERASED = ""
+"""The subject of what is left of an event after an erasure: it says nothing any more, and counts nowhere."""
+
 _CHUNK = 10_000
+_LOOKED_UP = 500
+_FETCHED = 1 << 16
 
 
 class ConsentError(Exception):
@@ -86,6 +91,7 @@ class ConsentEvent:
     jurisdiction: str | None = None
     method: str | None = None
     raw_signal: str | None = field(default=None, repr=False)
+    decoded: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.subject:
@@ -97,6 +103,11 @@ class ConsentEvent:
             raise EventError("purpose", quoted(self.purpose), "a fideslang data use such as `marketing.advertising.first_party.targeted`")
         if self.valid_until is not None and self.valid_until <= self.event_time:
             raise EventError("valid_until", f"`{self.valid_until.isoformat()}`", "a time after `event_time`")
+
+    @property
+    def consents(self) -> bool:
+        """True for a yes that is consent, to whoever asked for it: nothing else lifts a block."""
+        return self.status is Status.GIVEN and self.basis in (None, Basis.CONSENT) and not called(self.controller)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +138,8 @@ class Count:
     events: int
 
 
-def append(transaction: Transaction, events: Iterable[ConsentEvent]) -> Receipt:
-    """Write events and one entry for all of them. Streams: memory grows by a hash an event.
+def append(transaction: Transaction, events: Iterable[ConsentEvent], also: Callable[[], Mapping[str, Any]] = dict) -> Receipt:
+    """Write events and one entry for all of them, with what `also` says in the end. Streams: memory grows by a hash an event.
 
     Raises EventError for an event later than the transaction's time and `SKEW`, ConsentError where there is none.
     """
@@ -138,13 +149,13 @@ def append(transaction: Transaction, events: Iterable[ConsentEvent]) -> Receipt:
         for number, event in enumerate(chunk):
             check_time(event, transaction.now)
             row, salt = _row(event, received), salts[SALT * number : SALT * (number + 1)]
-            leaves.append(commit(to_json(row).decode(), salt))
+            leaves.append(commit(committed(row), salt))
             rows.append((*row, batch, salt))
         _insert(transaction.connection, rows)
     if not leaves:
         raise ConsentError("got no event, expected at least one")
     root = collect(leaves).root
-    entry = transaction.record("consent.append", batch=batch, events=len(leaves), root=root.hex())
+    entry = transaction.record("consent.append", batch=batch, events=len(leaves), root=root.hex(), **also())
     return Receipt(batch, len(leaves), root, entry)
 
 
@@ -186,14 +197,18 @@ def history(session: Session, subject: str) -> list[Recorded]:
 def stats(session: Session) -> list[Count]:
     """Exact numbers of events by purpose and status. Not private: for the officer's role, and the look is logged by the caller."""
     by = _TABLE.c.purpose, _TABLE.c.status
-    return [Count(*row) for row in session.connection().execute(select(*by, func.count()).group_by(*by).order_by(*by))]
+    counted = select(*by, func.count()).where(_TABLE.c.subject != ERASED).group_by(*by).order_by(*by)
+    return [Count(*row) for row in session.connection().execute(counted)]
 
 
 def stopped(session: Session, subject: str, purpose: str) -> bool:
-    """Whether a withdrawal or objection of the subject's stands: no later consent to the purpose itself lifted it."""
+    """Whether a withdrawal or objection of the subject's stands: no later consent to the purpose itself lifted it.
+
+    What was given to a controller by name lifts nothing here, where nobody says whose contract it is about.
+    """
     stops, covering = (Status.WITHDRAWN, Status.OBJECTED), {EVERY_PURPOSE, purpose, *ancestors(purpose)}
     said = [recorded for recorded in history(session, subject) if recorded.event.purpose in covering]
-    counted = [each for each in said if each.event.status in stops or (each.event.status, each.event.purpose) == (Status.GIVEN, purpose)]
+    counted = [each for each in said if each.event.status in stops or (each.event.consents and each.event.purpose == purpose)]
     latest = max(counted, key=lambda each: (each.event.event_time, each.received_time, each.event.status in stops), default=None)
     return latest is not None and latest.event.status in stops
 
@@ -208,20 +223,53 @@ def judged_at(session: Session, now: dt.datetime) -> dt.datetime:
 
 def snapshot_events(session: Session, at: dt.datetime, subject: str | None = None) -> pa.Table:
     """Events that had happened and were known at `at`, of everybody or one subject, in no order; columns as in `SNAPSHOT`."""
-    columns = [_TABLE.c[name] for name in SNAPSHOT.names]
-    query = select(*columns).where(_TABLE.c.event_time <= micros(at), _TABLE.c.received_time <= micros(at))
-    if subject is not None:
-        query = query.where(_TABLE.c.subject == subject)
-    cursor: Any = session.connection().execute(query).cursor  # the driver's own: a row object for each event doubles the time
-    batches = []
-    while rows := cursor.fetchmany(1 << 16):
-        columns = [pa.array(values, type_) for values, type_ in zip(zip(*rows, strict=True), SNAPSHOT.types, strict=True)]
-        batches.append(pa.record_batch(columns, schema=SNAPSHOT))
+    query = _known_at(at) if subject is None else _known_at(at).where(_TABLE.c.subject == subject)
+    return pa.Table.from_batches(_batches(session, query), SNAPSHOT)
+
+
+def events_of(session: Session, at: dt.datetime, subjects: Iterable[str]) -> pa.Table:
+    """The same of these subjects alone, each looked up: for few of many."""
+    query, several = _known_at(at).where(_TABLE.c.subject.in_(bindparam("subjects", expanding=True))), iter(sorted({*subjects}))
+    batches: list[pa.RecordBatch] = []
+    while chunk := list(islice(several, _LOOKED_UP)):
+        batches += _batches(session, query, {"subjects": chunk})
     return pa.Table.from_batches(batches, SNAPSHOT)
+
+
+def events_after(session: Session, number: int) -> Iterator[pa.RecordBatch]:
+    """Every event with a higher number than this, in their order and in batches; columns as in `SNAPSHOT`."""
+    page = select(*_SELECTED).where(_TABLE.c.id > bindparam("number")).order_by(_TABLE.c.id).limit(_FETCHED)
+    while batch := next(_batches(session, page, {"number": number}), None):
+        yield batch
+        number = batch["id"][-1].as_py()
+
+
+def speakers_after(session: Session, number: int) -> set[str]:
+    """Whoever has an event with a higher number than this."""
+    query = select(_TABLE.c.subject).where(_TABLE.c.id > number)  # not DISTINCT: SQLite would go through every subject
+    return {subject for (subject,) in session.connection().execute(query)} - {ERASED}
+
+
+def newest_event(session: Session) -> int:
+    """The highest number of an event; numbers only grow. 0 where there is none."""
+    return int(session.connection().execute(select(func.max(_TABLE.c.id))).scalar() or 0)
+
+
+def _known_at(at: dt.datetime) -> Select[Any]:
+    return select(*_SELECTED).where(_TABLE.c.event_time <= micros(at), _TABLE.c.received_time <= micros(at), _TABLE.c.subject != ERASED)
+
+
+def _batches(session: Session, query: Select[Any], values: Mapping[str, Any] | None = None) -> Iterator[pa.RecordBatch]:
+    """Rows as columns, by the driver's own cursor: a row object for each event doubles the time."""
+    cursor: Any = session.connection().execute(query, values or {}).cursor
+    while rows := cursor.fetchmany(_FETCHED):
+        columns = [pa.array(values, type_) for values, type_ in zip(zip(*rows, strict=True), SNAPSHOT.types, strict=True)]
+        yield pa.record_batch(columns, schema=SNAPSHOT)
 
 
 SNAPSHOT = pa.schema(
     [
+        ("id", pa.int64()),
         ("subject", pa.string()),
         ("purpose", pa.string()),
         ("status", pa.string()),
@@ -230,9 +278,12 @@ SNAPSHOT = pa.schema(
         ("valid_until", pa.timestamp("us", tz="UTC")),
         ("jurisdiction", pa.string()),
         ("notice_version", pa.string()),
+        ("method", pa.string()),
+        ("basis", pa.string()),
+        ("controller", pa.string()),
     ]
 )
-"""What admission reads of an event."""
+"""What admission reads of an event; `id` is its number, which grows with the order of writing."""
 
 
 def check_time(event: ConsentEvent, now: dt.datetime) -> None:
@@ -241,13 +292,24 @@ def check_time(event: ConsentEvent, now: dt.datetime) -> None:
         raise EventError("event_time", f"`{event.event_time.isoformat()}`", f"a time no later than now, `{now.isoformat()}`")
 
 
+def called(controller: str | None) -> str:
+    """A controller's name as it is compared: case and blanks aside; empty for none."""
+    return " ".join((controller or "").split()).casefold()
+
+
 def quoted(value: str) -> str:
     """User input for a message: in backticks, at most 60 characters."""
     return f"`{value[:60]}…`" if len(value) > 60 else f"`{value}`"
 
 
 _TABLE = SQLModel.metadata.tables[str(ConsentRow.__tablename__)]
-_COLUMNS = [column.name for column in _TABLE.columns if column.name != "id"]  # in the order of `_row`, then batch and salt
+_SELECTED = [_TABLE.c[name] for name in SNAPSHOT.names]
+_COLUMNS = [column.name for column in _TABLE.columns if column.name not in ("id", "leaf")]  # as `_row`, then batch and salt
+
+
+def committed(row: tuple[str | int | None, ...]) -> str:
+    """What the salted commitment of a row (as in `_row`) covers; an event without a decoding commits as before there were any."""
+    return to_json(row if row[-1] is not None else row[:-1]).decode()
 
 
 def _row(event: ConsentEvent, received: int) -> tuple[str | int | None, ...]:
@@ -266,6 +328,7 @@ def _row(event: ConsentEvent, received: int) -> tuple[str | int | None, ...]:
         event.jurisdiction,
         event.method,
         event.raw_signal,
+        event.decoded,
     )
 
 
@@ -290,5 +353,6 @@ def _recorded(row: ConsentRow) -> Recorded:
         row.jurisdiction,
         row.method,
         row.raw_signal,
+        row.decoded,
     )
     return Recorded(event, moment(row.received_time), row.batch)

@@ -211,7 +211,7 @@ def _snapshot(row: SnapshotRow, key: Key) -> Snapshot:
         key.number,
         moment(row.taken),
         moment((key.number + 1) * (key.interval // _MICROSECOND)),
-        {reason: counts[reason.name.lower()] for reason in Reason},
+        {reason: counts.get(reason.name.lower(), 0.0) for reason in Reason},  # one taken before a reason existed counted none
         row.sigma,
         ReservationId(row.reservation),
     )

@@ -13,6 +13,7 @@ import pytest
 from governance.admission import STRICTNESS, Admission, Reason, admit, intervals, reasons_query
 from governance.consent import SNAPSHOT, Status
 from governance.door import LocalCohort, MemoryMeter
+from governance.identity import Link, identities
 from policies.policy import Policy
 from tests.fakes import ZeroNoise
 
@@ -51,7 +52,8 @@ def said(status: str, on: int, purpose: str = OFFERS, **fields: Any) -> dict[str
 
 
 def judge(history: History, purpose: str = OFFERS, home: str = "eu", at: dt.datetime = NOW) -> Reason | None:
-    return admit(pa.Table.from_pylist(history, SNAPSHOT), pa.table({"subject": ["ann"]}), POLICY, purpose, home, at).check("ann")
+    events, population = pa.Table.from_pylist(history, SNAPSHOT), pa.table({"subject": ["ann"]})
+    return admit(events, population, POLICY, purpose, home, at, controller="Shop Ltd").check("ann")
 
 
 @pytest.mark.parametrize(
@@ -142,13 +144,85 @@ def test_the_latest_event_that_names_a_jurisdiction_tells_the_basis() -> None:
         ([said("given", 1, valid_until=day(2)), said("invalidated", 1, REPORTS)], Reason.INVALIDATED),
         ([said("given", 1), said("withdrawn", 2, ADVERTISING)], Reason.NEVER_ASKED),
         ([said("given", 1), said("withdrawn", 2, "essential.service")], Reason.NEVER_ASKED),
-        ([said("given", 1), said("withdrawn", 1, "essential.service")], Reason.ADMITTED),
+        ([said("given", 2), said("withdrawn", 1, "essential.service")], Reason.ADMITTED),
+        ([said("given", 1), said("withdrawn", 1, "essential.service")], Reason.NEVER_ASKED),
+        ([said("given", 1), said("objected", 1, "essential.service")], Reason.NEVER_ASKED),
         ([said("given", 1), said("refused", 2, "essential.service")], Reason.ADMITTED),
         ([said("given", 1, REPORTS), said("withdrawn", 2, "essential.service")], Reason.ADMITTED),
     ],
 )
 def test_consent_to_a_compatible_purpose_serves_until_something_speaks_against_it(history: History, reason: Reason) -> None:
     assert judge(history, REPORTS) is reason
+
+
+@pytest.mark.parametrize(
+    ("history", "reason"),
+    [
+        ([said("given", 1, controller="Other Inc")], Reason.NEVER_ASKED),
+        ([said("given", 1, controller=" shop  LTD\t")], Reason.ADMITTED),
+        ([said("given", 1, controller="\t ")], Reason.ADMITTED),
+        ([said("withdrawn", 1), said("given", 2, controller="Other Inc")], Reason.WITHDRAWN),
+        ([said("given", 1), said("withdrawn", 2, controller="Other Inc")], Reason.WITHDRAWN),
+        ([said("given", 1), said("requested", 2, controller="Other Inc")], Reason.ADMITTED),
+        ([said("given", 1, basis="consent")], Reason.ADMITTED),
+        ([said("given", 1, basis="legal_obligation")], Reason.REQUESTED),
+        ([said("refused", 1), said("given", 2, basis="legitimate_interest")], Reason.REFUSED),
+        ([said("refused", 1), said("given", 2, basis="legal_obligation", controller="Other Inc")], Reason.REFUSED),
+    ],
+)
+def test_consent_is_given_to_us_and_is_consent(history: History, reason: Reason) -> None:
+    assert judge(history) is reason
+
+
+@pytest.mark.parametrize(
+    ("history", "reason"),
+    [
+        ([said("given", 1, basis="legitimate_interest", notice_version="v")], Reason.ADMITTED),
+        ([said("given", 1, basis="legitimate_interest")], Reason.NO_NOTICE),
+        ([said("given", 1, notice_version="v", controller="Other Inc")], Reason.NO_NOTICE),
+        ([said("expired", 1, notice_version="v", controller="Other Inc")], Reason.NO_NOTICE),
+        ([said("requested", 1, notice_version="v", controller="SHOP LTD")], Reason.ADMITTED),
+        ([said("objected", 1, basis="legitimate_interest", notice_version="v", controller="Other Inc")], Reason.OBJECTED),
+        ([said("objected", 1, notice_version="v", controller="Other Inc"), said("given", 2)], Reason.NO_NOTICE),
+        ([said("objected", 1), said("given", 2, basis="legitimate_interest", notice_version="v")], Reason.OBJECTED),
+    ],
+)
+def test_notice_is_ours_and_another_basis_lifts_no_objection(history: History, reason: Reason) -> None:
+    assert judge([event | {"jurisdiction": "us"} for event in history], home="us") is reason
+
+
+def test_consent_to_a_compatible_purpose_is_lent_only_if_it_was_given_to_us() -> None:
+    assert judge([said("given", 1, controller="Other Inc")], REPORTS) is Reason.NEVER_ASKED
+    assert judge([said("given", 1, controller="Shop Ltd")], REPORTS) is Reason.ADMITTED
+
+
+def test_more_controllers_than_a_small_number_counts_break_nothing() -> None:
+    history = [said("given", 1, controller=f"Other {number}") for number in range(40_000)]
+    assert judge([*history, said("given", 1)]) is Reason.ADMITTED
+    assert judge(history) is Reason.NEVER_ASKED
+
+
+@pytest.mark.parametrize(
+    ("unknown", "told", "reason"),
+    [
+        ("leave_out", {"bob": True}, Reason.CHILD),
+        ("admit", {"bob": True}, Reason.CHILD),
+        ("leave_out", {"bob": False}, Reason.ADMITTED),
+        ("leave_out", {"ann": False, "bob": True}, Reason.CHILD),
+        ("leave_out", {"ann": None}, Reason.CHILD),
+        ("leave_out", {"other": False}, Reason.CHILD),
+        ("admit", {"ann": None}, Reason.ADMITTED),
+        ("admit", None, Reason.ADMITTED),
+        ("leave_out", None, Reason.ADMITTED),
+        ("refuse", None, Reason.CHILD),
+    ],
+)
+def test_a_merged_key_that_nobody_registered_tells_of_its_person(unknown: str, told: dict[str, bool | None] | None, reason: Reason) -> None:
+    rules = Policy.model_validate(POLICY.model_dump() | {"children": {"eu": {"age": 16, "unknown": unknown}}})
+    events, by = pa.Table.from_pylist([said("given", 2)], SNAPSHOT), identities([Link("bob", "ann", 0)])
+    said_of = None if told is None else pa.table({"subject": [*told], "child": pa.array(told.values(), pa.bool_())})
+    for population in ({"subject": ["ann"]}, {"subject": ["ann", "bob"]}):
+        assert admit(events, pa.table(population), rules, OFFERS, "eu", NOW, by=by, told=said_of).check("ann") is reason
 
 
 def test_a_purpose_that_the_policy_does_not_know_has_no_basis() -> None:
@@ -177,7 +251,7 @@ def test_the_histogram_goes_through_the_door() -> None:
     meter = MemoryMeter(Fraction(1))
     noisy = LocalCohort(admission.histogram_columns(), meter).noisy_sum(reasons_query(), meter.grant(), ZeroNoise())
     assert noisy.shape == (1, len(Reason), 1)
-    assert np.rint(noisy).ravel().tolist() == [5, 0, 0, 0, 0, 3, 0, 0, 0, 1]
+    assert np.rint(noisy).ravel().tolist() == [5, 0, 0, 0, 0, 3, 0, 0, 0, 1, 0, 0]
     assert reasons_query().bound == 1.0
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlmodel import select
@@ -15,6 +16,8 @@ from governance.store import Store
 from governance.tables import ConsentRow
 from policies.policy import Basis
 from tests.ledgers import START, Clock, store
+
+pytestmark = pytest.mark.usefixtures("database")
 
 OFFERS = "marketing.advertising.first_party.targeted"
 DAY = dt.timedelta(days=1)
@@ -82,7 +85,7 @@ def test_the_root_commits_to_every_field_under_the_salt_of_its_row(tmp_path: Pat
         values = [json.dumps([getattr(row, name) for name in names], separators=(",", ":")) for row in held]
         return collect(commit(value, row.salt) for value, row in zip(values, held, strict=True)).root
 
-    names = [name for name in ConsentRow.model_fields if name not in ("id", "batch", "salt")]
+    names = [name for name in ConsentRow.model_fields if name not in ("id", "batch", "salt", "leaf", "decoded")]  # nothing was decoded
     assert root(names) == receipt.root
     assert all(root([n for n in names if n != left_out]) != receipt.root for left_out in names)
 
@@ -155,7 +158,8 @@ def test_a_snapshot_holds_what_had_happened_and_was_known(tmp_path: Path) -> Non
         before = consent.snapshot_events(session, START - 2 * DAY)
     assert then.schema == SNAPSHOT
     (row,) = then.to_pylist()
-    assert row == {name: getattr(FULL, name) for name in SNAPSHOT.names if name != "received_time"} | {"received_time": START}
+    fields = {name: getattr(FULL, name) for name in SNAPSHOT.names if name not in ("id", "received_time")}
+    assert row == fields | {"id": 1, "received_time": START}
     assert sorted(now["subject"].to_pylist()) == ["ann", "bo", "late"]
     assert of_ann["subject"].to_pylist() == ["ann"]
     assert before.num_rows == 0 and before.schema == SNAPSHOT
@@ -201,6 +205,17 @@ def test_a_no_stands_until_a_later_consent_to_the_purpose_itself(
     with opened.read() as session:
         assert consent.stopped(session, "ann", OFFERS) is stopped
         assert not consent.stopped(session, "bo", OFFERS)
+
+
+@pytest.mark.parametrize(
+    ("fields", "lifts"),
+    [({}, True), ({"basis": Basis.CONSENT}, True), ({"basis": Basis.LEGITIMATE_INTEREST}, False), ({"controller": "Other Inc"}, False)],
+)
+def test_only_consent_and_to_nobody_else_lifts_a_no(tmp_path: Path, fields: dict[str, Any], lifts: bool) -> None:
+    opened = store(tmp_path)
+    write(opened, ConsentEvent("ann", "*", Status.OBJECTED, START - DAY), ConsentEvent("ann", OFFERS, Status.GIVEN, START, **fields))
+    with opened.read() as session:
+        assert consent.stopped(session, "ann", OFFERS) is not lifts
 
 
 def test_exact_counts_by_purpose_and_status(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from policies.policy import Policy
 from tests.fakes import SeededNoise, ZeroNoise
 from tests.ledgers import ADS, AS_OF, CARE, START, Clock, contract, policy, store
 
+pytestmark = pytest.mark.usefixtures("database")
+
 SIGMA = 1 / math.sqrt(mu_squared_of(0.1, 1e-5, DRAWS))
 
 
