@@ -8,6 +8,7 @@ from engine import planning, roles
 from engine.workspace import Workspace, WorkspaceError
 from governance import caps
 from governance.budget import accounts
+from governance.roles import Action
 from policies.policy import Allowance
 
 
@@ -23,10 +24,7 @@ class Accepted:
 def accept(workspace: Workspace, name: str) -> tuple[Accepted, ...]:
     """Register the cap of policy `name`, larger or smaller, in one entry an account. Raises Refused, WorkspaceError."""
     policy = workspace.policy(name)
-    if not roles.is_officer(workspace):
-        reason = "how much may ever be spent is for compliance officers to accept"
-        remedy = f"ask an officer to run `consentric budget --accept-cap {name}`"
-        raise roles.refused(workspace, "budget.cap_accepted", "caps-are-the-officers", reason, remedy)
+    roles.authorise(workspace, Action.ACCEPT_CAP)
     named, _ = planning.pairs(workspace)
     now = workspace.store.clock()
     to = sorted({accounts(contract, each, "", now).cap for contract, each in named if each == policy})

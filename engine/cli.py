@@ -2,23 +2,63 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
+import click
 import typer
+from typer.core import TyperGroup
 
-from engine.commands import consent, evidence, segments, setup
+from engine.commands import consent, evidence, keys, lifecycle, policy, rights, roles, segments, setup
+
+
+class Commands(TyperGroup):
+    """All commands; with --json, wrong usage is JSON on stdout too, beside the words on stderr."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any) -> click.Context:
+        """Reads the words of the command line."""
+        as_json = "--json" in args
+        with _told(as_json):
+            context = super().make_context(info_name, args, parent, **extra)
+        context.obj = as_json
+        return context
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Finds the command, reads what it is given, and runs it."""
+        with _told(ctx.obj):
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _told(as_json: bool) -> Iterator[None]:
+    try:
+        yield
+    except click.UsageError as error:
+        if as_json:
+            print(json.dumps({"exit": error.exit_code, "error": error.format_message()}, indent=2, ensure_ascii=False))
+        raise
+
 
 app = typer.Typer(
     name="consentric",
+    cls=Commands,
     help="Governed segmentation: purpose, policy and consent decide which rows and columns exist; models leave through one noisy door.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 setup.attach(app)
+policy.attach(app)
 consent.attach(app)
 segments.attach(app)
+lifecycle.attach(app)
 evidence.attach(app)
+rights.attach(app)
+roles.attach(app)
+keys.attach(app)
 
 
 def main() -> None:

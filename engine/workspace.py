@@ -8,74 +8,45 @@ from __future__ import annotations
 
 import datetime as dt
 import fcntl
-import json
 import os
-import tomllib
 import weakref
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from audit.checkpoint import Checkpoint, CheckpointFile
-from governance import principals
+from engine import settings as toml
+from engine.settings import FILE, HIDDEN, Settings
+from governance import access, principals
 from governance.keys import KeyFolder
+from governance.outside import Outside, check_key, pin
 from governance.principals import Principal
+from governance.remote_tables import SCHEME, RemoteTable, locate
+from governance.roles import Holders, Role
 from governance.store import Store
+from governance.suppression import FOLDER_VARIABLE, Suppression, check_outside, default_location
 from policies import parsing, reading
 from policies.contract import Contract
+from policies.expectations import PolicyTest
 from policies.parsing import DocumentError
 from policies.policy import Policy
 from policies.segment import Segment
 
-FILE = "consentric.toml"
-HIDDEN = ".consentric"
+if TYPE_CHECKING:
+    from governance.authorisation import Authoriser
+
+TEST = ".test"
+"""How the name of a test document ends, before `.yaml`."""
+
 FOLDERS = ("contracts", "policies", "segments", "data", "reports")
-
-_SETTINGS = """\
-# A Consentric workspace. What stands under database, keys and engine can also come from the environment, as
-# CONSENTRIC_DATABASE_URL and so on; who holds a role and what the workspace is never does.
-[workspace]
-name = "{name}"
-demo = {demo}             # demo workspaces accept CONSENTRIC_UNSAFE_PRINCIPAL, and every entry of the log says so
-notes = {notes}           # stand at the top of every report
-
-[database]
-url = "sqlite:///{{workspace}}/.consentric/metadata.db"
-
-[keys]
-folder = "{{workspace}}/.consentric/keys"
-
-[roles]
-officers = {officers}    # who may see exact counts and a subject's consent history
-
-[engine]
-threads = 2
-memory_limit = "2GB"
-"""
-
-
-_FROM_ENVIRONMENT = frozenset({"database", "keys", "engine"})
-"""Sections that describe the machine. Roles and what the workspace is do not: whoever runs a command sets its environment."""
+FOUNDER = (Role.ADMINISTRATOR, Role.ANALYST, Role.OFFICER)
+"""What whoever makes a workspace is in it, until others are named."""
 
 
 class WorkspaceError(Exception):
-    """The workspace or its settings cannot be used: usage, exit 2."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What `consentric.toml` says, and `CONSENTRIC_*` of the machine."""
-
-    name: str
-    demo: bool
-    notes: tuple[str, ...]
-    database_url: str
-    keys: Path
-    officers: tuple[str, ...]
-    threads: int
-    memory_limit: str
+    """The workspace cannot be used: usage, exit 2."""
 
 
 class Workspace:
@@ -84,17 +55,17 @@ class Workspace:
     def __init__(self, root: Path, settings: Settings, environment: Mapping[str, str]) -> None:
         self.root = root
         self.settings = settings
-        self.principal: Principal = principals.current(environment, settings.demo)
+        self.principal: Principal = principals.current(environment, settings.demo, settings.tokens)
 
     # -- finding and making ------------------------------------------------------------------------------------------
 
     @classmethod
     def find(cls, start: Path | None, environment: Mapping[str, str] = os.environ) -> Workspace:
-        """The workspace that holds `start` (default: the current folder). Raises WorkspaceError, PrincipalError."""
+        """The workspace that holds `start` (default: the current folder). Raises WorkspaceError, SettingsError, PrincipalError."""
         here = (start or Path(environment.get("CONSENTRIC_WORKSPACE") or Path.cwd())).resolve()
         for folder in (here, *here.parents):
             if (folder / FILE).is_file():
-                return cls(folder, _settings(folder, environment), environment)
+                return cls(folder, toml.read(folder, environment), environment)
         raise WorkspaceError(f"no workspace at or above `{here}`; make one with `consentric init`, or name it with --workspace")
 
     @classmethod
@@ -104,10 +75,13 @@ class Workspace:
         *,
         demo: bool = False,
         notes: Sequence[str] = (),
-        officers: Sequence[str] = (),
+        roles: Holders | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> Workspace:
-        """Make a workspace at `root`: folders, settings, keys, database and the first entry of its log."""
+        """Make a workspace at `root`: folders, settings, keys, database and the first entries of its log.
+
+        Where `roles` names nobody, whoever makes it is administrator, analyst and officer, and may name others.
+        """
         root = root.resolve()
         if (root / FILE).exists():
             raise WorkspaceError(f"`{root}` is a workspace already")
@@ -118,31 +92,43 @@ class Workspace:
         hidden.mkdir(mode=0o700, exist_ok=True)
         hidden.chmod(0o700)
         name = "".join(c if c.isalnum() or c in "-_" else "-" for c in root.name) or "workspace"
-        text = _SETTINGS.format(
-            name=name, demo=str(demo).lower(), notes=json.dumps([*notes]), officers=json.dumps(list(officers) or [owner.name])
-        )
+        kept = environment.get(FOLDER_VARIABLE, "")
+        text = toml.draft(name, demo, notes, roles or dict.fromkeys(FOUNDER, (owner.name,)), kept)
         partial = root / f".{FILE}.partial"
         partial.write_text(text)
-        workspace = cls(root, _parse(root, tomllib.loads(text), environment), environment)
+        workspace = cls(root, toml.parse(root, text, environment), environment)
         workspace.keys.create(origin=f"consentric/{name}")
+        workspace.suppression.create()
         workspace.store.create()
         with workspace.store.transaction("workspace") as write:
-            write.record("workspace.created", name=name, demo=demo, verifier_key=workspace.keys.verifier_key)
+            facts = {"name": name, "demo": demo, "verifier_key": workspace.keys.verifier_key}
+            write.record("workspace.created", **facts, outside=pin(write, workspace.suppression))
+            access.record(write, workspace.settings.access, workspace.settings.access_digest)
+        with workspace.store.read() as session:
+            workspace.outside.begin_epoch(session, ())
         partial.rename(root / FILE)  # last, so that a half-made workspace is never found
         return workspace
 
-    def open(self, alone: bool = False) -> Workspace:
+    def open(self, alone: bool = False, behind: bool = False, older: bool = False) -> Workspace:
         """Hold log and checkpoint against each other. Raises IntegrityError, StoreError, KeyFault, WorkspaceError.
 
         Commands share an opened workspace until they end; `alone` it is for repairs, which must not meet a build that runs.
+        One whose database is older than what was promised last is opened only where that is said to be wanted (`behind`): to read
+        its log, or to mend it. Raises BehindError, SuppressionError then too. One of an older schema is opened to be migrated (`older`).
         """
         from audit import log as audit_log
 
         self._in_use(alone)
+        if not older:
+            self.store.require_schema()
         checkpoint = self.checkpoint_file.read()
         with self.store.read() as session:
             audit_log.check_against(session.connection(), checkpoint)
             first = next(iter(audit_log.entries(session.connection(), 0, 1)), None)
+        if not behind:
+            with self.store.read() as session:
+                self.outside.hold(session)
+                check_key(session, self.suppression)
         demo = bool(first and first.parsed["facts"].get("demo"))
         if self.settings.demo and not demo:
             raise WorkspaceError("`workspace.demo` is true in consentric.toml, but the log says that this workspace was not made as a demo")
@@ -151,12 +137,33 @@ class Workspace:
 
     def _in_use(self, alone: bool) -> None:
         """Held as long as this workspace is."""
-        handle = os.open(self.hidden / "in-use", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            handle = os.open(self.hidden / "in-use", os.O_RDWR | os.O_CREAT, 0o600)
+        except PermissionError:
+            raise WorkspaceError(
+                f"`{self.hidden}` is another user's; people who share a workspace act through the one account that owns it, "
+                "each with a signed token of their own (`[tokens]` in consentric.toml)"
+            ) from None
         weakref.finalize(self, os.close, handle)
+        self._use, self._alone = handle, alone
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
         except BlockingIOError:
             raise WorkspaceError("another command is at work in this workspace; try again when it has ended") from None
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Whether nobody else is at work here; if so, nobody comes in before the block ends."""
+        if self._alone:
+            yield True
+            return
+        try:
+            fcntl.flock(self._use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield True
+        except BlockingIOError:
+            yield False
+        finally:
+            fcntl.flock(self._use, fcntl.LOCK_SH)
 
     # -- what is inside ----------------------------------------------------------------------------------------------
 
@@ -178,7 +185,26 @@ class Workspace:
     @cached_property
     def store(self) -> Store:
         """The metadata database."""
-        return Store(self.settings.database_url, self.checkpoint_file, self.principal, now)
+        return Store(self.settings.database_url, self.checkpoint_file, self.principal, now, self.outside)
+
+    @cached_property
+    def suppression(self) -> Suppression:
+        """Who was erased or objected, kept outside. Raises SuppressionError where that is not outside."""
+        folder = Path(self.settings.suppression or default_location(self.keys.verifier_key, os.environ))
+        check_outside(folder, self.root)
+        return Suppression(folder, self.keys.signer.origin)
+
+    @cached_property
+    def outside(self) -> Outside:
+        """What was promised last about log and budget, kept beside it."""
+        return Outside(self.suppression.folder, self.keys.signer)
+
+    @cached_property
+    def authoriser(self) -> Authoriser:
+        """Who may do what here."""
+        from governance.authorisation import Authoriser
+
+        return Authoriser(self.settings.roles, self.settings.house)
 
     def checkpoint(self) -> Checkpoint | None:
         """The newest signed tree head."""
@@ -192,21 +218,42 @@ class Workspace:
         """The policy `policies/NAME.yaml`."""
         return reading.read_policy(*self._document("policies", name))
 
+    def policy_test(self, name: str) -> PolicyTest:
+        """The test document `policies/NAME.yaml`, where NAME ends in `.test`."""
+        return reading.read_policy_test(*self._document("policies", name))
+
     def segment(self, name: str) -> Segment:
         """The segment spec `segments/NAME.yaml`."""
         return reading.read_segment(*self._document("segments", name))
 
     def documents(self, folder: str) -> tuple[str, ...]:
-        """Names of the documents in `contracts`, `policies` or `segments`."""
+        """Names of the documents in `contracts`, `policies` or `segments`; tests of policies are not among them."""
+        return tuple(name for name in self._names(folder) if not name.endswith(TEST))
+
+    def policy_tests(self) -> tuple[str, ...]:
+        """Names of the test documents that stand beside the policies."""
+        return tuple(name for name in self._names("policies") if name.endswith(TEST))
+
+    def _names(self, folder: str) -> tuple[str, ...]:
         return tuple(sorted(path.stem for path in (self.root / folder).glob("*.yaml") if path.is_file()))
 
-    def complaint(self, folder: str, name: str, path: tuple[str, ...], got: str, expected: str) -> DocumentError:
+    def complaint(self, folder: str, name: str, path: tuple[str | int, ...], got: str, expected: str) -> DocumentError:
         """What to raise against a document that can be read and not be used, with the line of `path` in it."""
         return DocumentError((parsing.parse(*self._document(folder, name)).problem(path, got, expected),))
 
-    def source(self, location: str) -> Path:
-        """Absolute path of a contract's source."""
-        return (self.root / location).resolve()
+    def source(self, location: str) -> Path | RemoteTable:
+        """A contract's source: the absolute path of a file, or a table. Raises WorkspaceError."""
+        if not location.startswith(SCHEME):
+            return (self.root / location).resolve()
+        try:
+            return locate(location, self.settings.connections)
+        except ValueError as error:
+            raise WorkspaceError(f"a contract's source: {error}") from None
+
+    def check_leaving(self, path: Path) -> None:
+        """What is handed over leaves the folder: it would replace what is kept here, or stay in it. Raises WorkspaceError."""
+        if path.resolve().is_relative_to(self.root):
+            raise WorkspaceError(f"got `{path}`, expected a place outside the workspace, `{self.root}`, for what is handed over")
 
     def _document(self, folder: str, name: str) -> tuple[bytes, str]:
         path = self.root / folder / f"{name}.yaml"
@@ -225,40 +272,3 @@ def now() -> dt.datetime:
 
 def _plain(name: str) -> bool:
     return bool(name) and "/" not in name and "\\" not in name and not name.startswith(".")
-
-
-def _settings(root: Path, environment: Mapping[str, str]) -> Settings:
-    try:
-        return _parse(root, tomllib.loads((root / FILE).read_text()), environment)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise WorkspaceError(f"`{root / FILE}` cannot be read: {error}") from error
-
-
-def _parse(root: Path, toml: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
-    def setting(section: str, key: str, default: Any) -> Any:
-        value = toml.get(section, {}).get(key, default)
-        if section in _FROM_ENVIRONMENT:
-            value = environment.get(f"CONSENTRIC_{section}_{key}".upper(), value)
-        if not isinstance(value, type(default)) and not isinstance(value, str):
-            raise WorkspaceError(f"`{section}.{key}` in {FILE}: got `{value!r}`, expected {type(default).__name__}")
-        return value.replace("{workspace}", str(root)) if isinstance(value, str) else value
-
-    threads = str(setting("engine", "threads", 2))
-    if not threads.isdigit() or not int(threads):
-        raise WorkspaceError(f"`engine.threads` in {FILE}: got `{threads}`, expected a number from 1")
-    return Settings(
-        name=str(setting("workspace", "name", root.name)),
-        demo=toml.get("workspace", {}).get("demo") is True,
-        notes=_listed(setting("workspace", "notes", [])),
-        database_url=str(setting("database", "url", f"sqlite:///{root}/{HIDDEN}/metadata.db")),
-        keys=Path(str(setting("keys", "folder", f"{root}/{HIDDEN}/keys"))),
-        officers=_listed(setting("roles", "officers", [])),
-        threads=int(threads),
-        memory_limit=str(setting("engine", "memory_limit", "2GB")),
-    )
-
-
-def _listed(value: object) -> tuple[str, ...]:
-    """A list of texts, or one text with commas."""
-    items = value.split(",") if isinstance(value, str) else value
-    return tuple(str(item) for item in items) if isinstance(items, list) else ()

@@ -1,4 +1,4 @@
-"""init, demo, schema, policy, doctor."""
+"""init, demo, schema, doctor."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Annotated
 import typer
 
 from engine.commands.shared import Json, Where, desk
-from engine.display import as_data, finding_lines, table
+from engine.display import table
 from engine.gates import Exit
-from governance.roles import Action
 
 
 def attach(app: typer.Typer) -> None:
@@ -20,10 +19,6 @@ def attach(app: typer.Typer) -> None:
     app.command()(demo)
     app.command()(schema)
     app.command()(doctor)
-    policy = typer.Typer(help="Check policies and explain their decisions.", no_args_is_help=True)
-    policy.command("check")(policy_check)
-    policy.command("explain")(policy_explain)
-    app.add_typer(policy, name="policy")
 
 
 def init(
@@ -33,13 +28,23 @@ def init(
 ) -> None:
     """Make a workspace: folders, settings, keys, database, and the first entry of its log."""
     with desk(as_json) as at:
+        from engine import roles
+        from engine.settings import FILE
         from engine.workspace import Workspace
 
         workspace = Workspace.create(folder, demo=demo)
+        yours = sorted(role.value for role in roles.own(workspace))
         at.display.result(
-            {"workspace": str(workspace.root), "verifier_key": workspace.keys.verifier_key},
+            {
+                "workspace": str(workspace.root),
+                "verifier_key": workspace.keys.verifier_key,
+                "principal": workspace.principal.name,
+                "roles": yours,
+            },
             f"workspace made at {workspace.root}\n"
             f"verifier key of its log: {workspace.keys.verifier_key}\n"
+            f"`{workspace.principal.name}` is {' and '.join(yours)} for now; nobody approves what they built themselves,\n"
+            f"so name others under [roles] in {FILE} (consentric roles shows what each may do)\n"
             "next: write contracts/NAME.yaml, policies/NAME.yaml and segments/NAME.yaml (consentric schema contract),\n"
             "then consentric consent import FILE and consentric plan NAME",
         )
@@ -58,7 +63,7 @@ def demo(
 
 
 def schema(
-    document: Annotated[str, typer.Argument(help="contract, policy or segment")],
+    document: Annotated[str, typer.Argument(help="contract, policy, segment, pack or policy-test")],
     as_json: Json = False,
 ) -> None:
     """Print the JSON Schema of a document (which is JSON, with and without --json)."""
@@ -87,37 +92,3 @@ def doctor(
         worst = max((check.code for check in found if not check.ok), default=Exit.DONE)
         if worst:
             raise typer.Exit(worst)
-
-
-def policy_check(
-    where: Where = None,
-    as_json: Json = False,
-) -> None:
-    """Read every document of the workspace and decide every segment, without reading data. Exit 2 for mistakes, 3 for denials."""
-    with desk(as_json, where) as at:
-        from engine.planning import DENIED, OK, check_all
-
-        rows = check_all(at.workspace(Action.READ_POLICY))
-        at.display.result({"documents": [{"document": d, "state": s} for d, s in rows]}, table(rows, ("document", "state")))
-        wrong = [state for _, state in rows if state != OK]
-        if wrong:
-            raise typer.Exit(Exit.DENIED if all(state.startswith(DENIED) for state in wrong) else Exit.USAGE)
-
-
-def policy_explain(
-    column: Annotated[str, typer.Argument(help="TABLE.COLUMN")],
-    dataset: Annotated[str, typer.Option("--dataset", help="The contract's name.")],
-    policy: Annotated[str, typer.Option("--policy", help="The policy's name.")],
-    purpose: Annotated[str, typer.Option("--purpose", help="fideslang data use.")],
-    where: Where = None,
-    as_json: Json = False,
-) -> None:
-    """Say whether a purpose may read a column, by which rule, and what the way out is."""
-    with desk(as_json, where) as at:
-        from engine.planning import explain
-
-        verdict, findings = explain(at.workspace(Action.READ_POLICY), dataset, policy, purpose, column)
-        at.display.result(
-            {"column": column, "allowed": verdict, "findings": [as_data(f) for f in findings]},
-            f"{column}: {'allowed' if verdict else 'denied'} for {purpose}\n" + "\n".join(finding_lines(findings)),
-        )

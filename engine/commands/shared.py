@@ -16,7 +16,7 @@ import typer
 
 from engine.display import Display
 from engine.gates import Exit, Refused
-from governance.roles import Action
+from governance.roles import MENDING, READABLE_BEHIND, Action
 
 if TYPE_CHECKING:
     from engine.workspace import Workspace
@@ -32,11 +32,25 @@ class Desk:
     display: Display
     where: Path | None = None
 
-    def workspace(self, action: Action) -> Workspace:
-        """The opened workspace, for whoever may do `action` in it."""
+    def workspace(self, action: Action, alone: bool = False, behind: bool = False) -> Workspace:
+        """The opened workspace, for whoever may do `action` in it; `alone` and `behind` as in `Workspace.open`.
+
+        An erasure that a crash cut short is finished first. Raises Refused, and what finding and opening raise.
+        """
+        from engine import rights, roles
         from engine.workspace import Workspace
 
-        return Workspace.find(self.where).open()
+        behind = behind or action in READABLE_BEHIND
+        workspace = Workspace.find(self.where).open(alone, behind)
+        roles.authorise(workspace, action)
+        if not behind:
+            try:
+                rights.resume(workspace)
+            except Exception as error:  # whatever it is: it stops what spends, reads people or releases
+                if action not in MENDING:
+                    raise
+                self.display.note(f"an erasure that was begun is not finished: {describe(error, exit_code(error), self.where)}")
+        return workspace
 
 
 @contextmanager
@@ -78,11 +92,21 @@ def exit_code(error: Exception) -> Exit:
 _OURS = {"engine", "governance", "policies", "audit", "federated"}
 _CODES = {
     Exit.INTEGRITY: {"IntegrityError"},
-    Exit.USAGE: {"WorkspaceError", "DocumentError", "ExpressionError", "MinimisationError", "ConsentError", "DemoDataError"},
+    Exit.USAGE: {
+        "WorkspaceError",
+        "SettingsError",
+        "DocumentError",
+        "ExpressionError",
+        "MinimisationError",
+        "ConsentError",
+        "SourceNameError",
+        "DemoDataError",
+        "BackupError",
+    },
     Exit.DENIED: {"PrincipalError"},
     Exit.BUDGET: {"BudgetExceeded"},
 }
-_PLAIN = {"StoreError", "KeyFault", "SourceError", "ExtractionError"}
+_PLAIN = {"StoreError", "KeyFault", "SourceError", "ExtractionError", "SuppressionError"}
 
 
 def describe(error: Exception, code: Exit, where: Path | None) -> str:
@@ -100,7 +124,8 @@ def describe(error: Exception, code: Exit, where: Path | None) -> str:
 
 def _keep(where: Path | None) -> Path | None:
     """The traceback, readable by the workspace's owner alone: it may hold values of rows."""
-    from engine.workspace import HIDDEN, Workspace
+    from engine.settings import HIDDEN
+    from engine.workspace import Workspace
 
     try:
         path = Workspace.find(where).root / HIDDEN / "faults.log"

@@ -14,11 +14,13 @@ from engine import consents, pipeline
 from engine.bench import Bench
 from engine.demo import data
 from engine.display import Display, table
-from engine.workspace import FILE, Workspace
-from governance import builds
+from engine.settings import FILE
+from engine.workspace import Workspace
+from governance import builds, principals
 from governance.principals import UNSAFE_VARIABLE
+from governance.roles import Holders, Role
 
-ANALYST, OFFICER = "demo-analyst", "demo-officer"
+ANALYST, OFFICER, AUDITOR = "demo-analyst", "demo-officer", "demo-auditor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def run(into: Path, display: Display) -> tuple[dict[str, Any], str]:
 def _prepared(root: Path, scene: Scene, environment: dict[str, str], display: Display) -> Workspace:
     if (root / FILE).is_file():
         return Workspace.find(root, environment).open()
-    workspace = Workspace.create(root, demo=True, environment=environment, notes=(data.NOTE,), officers=(OFFICER,))
+    workspace = Workspace.create(root, demo=True, environment=environment, notes=(data.NOTE,), roles=_roles(environment))
     documents = files("engine.demo").joinpath(scene.name)
     for kind in ("contracts", "policies", "segments"):
         for document in documents.joinpath(kind).iterdir():
@@ -71,6 +73,12 @@ def _prepared(root: Path, scene: Scene, environment: dict[str, str], display: Di
     scene.write(root / "data")
     consents.import_file(workspace, root / data.CONSENTS)
     return workspace
+
+
+def _roles(environment: dict[str, str]) -> Holders:
+    """Whoever runs the demo, claimed or not, is analyst and administrator of it, and somebody else its officer."""
+    here = tuple(dict.fromkeys([ANALYST, environment[UNSAFE_VARIABLE], principals.current({}, demo=True).name]))
+    return {Role.ANALYST: here, Role.ADMINISTRATOR: here, Role.OFFICER: (OFFICER,), Role.AUDITOR: (AUDITOR,)}
 
 
 def _built(workspace: Workspace, scene: Scene, display: Display) -> builds.Build:
