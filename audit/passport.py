@@ -97,7 +97,8 @@ class Passport:
     """What a release says of itself. Digests are SHA-256 in hexadecimal.
 
     `exclusions` come from a snapshot that many builds share; `snapshot` is what that cost, `privacy` what this build did.
-    `consent_root` is over salted commitments to each subject considered, `consent_leaves` its public, padded size.
+    `consent_root` is over salted commitments to each subject considered, `consent_leaves` its public, padded size. `model`: the
+    build whose released model scored these people, where nothing was trained; a passport of a model has no such field.
     """
 
     segment: str
@@ -116,6 +117,7 @@ class Passport:
     fairness: tuple[FairnessVerdict, ...]
     approvals: tuple[Approval, ...]
     recipients: tuple[str, ...]
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,4 +191,5 @@ def read(envelope: bytes, verifier: Verifier) -> tuple[Passport, LogProof]:
 
 def _plain(passport: Passport) -> object:
     """As JSON values, with whole numbers given for real ones made real."""
-    return _PASSPORT.dump_python(_PASSPORT.validate_python(asdict(passport)), mode="json")
+    plain: dict[str, object] = _PASSPORT.dump_python(_PASSPORT.validate_python(asdict(passport)), mode="json")
+    return {name: value for name, value in plain.items() if name != "model" or value is not None}

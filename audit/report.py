@@ -12,9 +12,10 @@ import datetime as dt
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from itertools import groupby
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from audit import plots, wording
 from audit.fairness import FairnessFinding, GroupFinding, Measure, Verdict, worst
@@ -28,6 +29,7 @@ class Status(StrEnum):
     RELEASED = "released"
     REJECTED = "rejected"
     RECALLED = "recalled"
+    EXPIRED = "expired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,13 +211,17 @@ class Privacy:
 
 @dataclass(frozen=True, slots=True)
 class Minimisation:
-    """Columns (`table.column`) that expressions name, that the binder saw, that were granted; the SQL that ran; `mode`: how."""
+    """Columns (`table.column`) that expressions name, that the binder saw, that were granted; the SQL that ran; `mode`: how.
+
+    `physical`: columns that existed where it ran (None: unknown, as earlier versions did not look).
+    """
 
     expression: tuple[str, ...]
     binder: tuple[str, ...]
     granted: tuple[str, ...]
     sql: tuple[str, ...]
     mode: str = ""
+    physical: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,10 +276,15 @@ class Report:
 
 def render(report: Report) -> str:
     """The page. Autoescaped: nothing in the report can become markup."""
+    return _template().render(report=report, summary=_summary(report))
+
+
+@cache
+def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("audit"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals.update(plots=plots, worst=worst, blocks=_blocks, summary=_summary(report))
+    environment.globals.update(plots=plots, worst=worst, blocks=_blocks)
     for words in (
         wording.count,
         wording.number,
@@ -286,7 +297,7 @@ def render(report: Report) -> str:
         wording.quoted,
     ):
         environment.filters[words.__name__] = words
-    return environment.get_template("report.html").render(report=report)
+    return environment.get_template("report.html")
 
 
 @dataclass(frozen=True, slots=True)

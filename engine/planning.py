@@ -7,9 +7,10 @@ has none yet, and passes the same gates as a build: whoever may plan it may buil
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from engine.admitting import admission_now, grants_of
 from engine.bench import Bench
@@ -21,12 +22,13 @@ from governance.accounting import mu_squared_of
 from governance.budget import Balance, BudgetExceeded, accounts, balances
 from governance.expressions import LABEL
 from governance.grammar import ExpressionError
-from governance.reads import attribute_reads, requested
+from governance.reads import attribute_reads, child_reads, requested
 from governance.snapshots import Snapshot
 from policies.contract import Contract
-from policies.deciding import Request, Use, decide, decide_destination, judge
+from policies.deciding import Request, Use, decide, decide_destination, for_admission, generalisations, judge
 from policies.decisions import Allow, Deny, Finding
 from policies.documents import show_duration
+from policies.generalisation import Generalisation
 from policies.parsing import DocumentError
 from policies.policy import Policy
 from policies.segment import Clusters, KRange, Segment
@@ -50,6 +52,27 @@ class Prepared:
     policy: Policy
     uses: tuple[Use, ...]
     findings: tuple[Finding, ...]
+
+    @property
+    def request(self) -> Request:
+        """What was put to the policy."""
+        return Request(self.spec.purpose, self.contract, self.uses, self.spec.model.type, self.spec.output.destination)
+
+    @property
+    def coarsened(self) -> Mapping[tuple[str, str], tuple[Generalisation, ...]]:
+        """What becomes of columns before anything is computed from them."""
+        return generalisations(self.policy, self.request)
+
+    @property
+    def coarseness(self) -> dict[str, list[dict[str, Any]]]:
+        """The same, as a build's facts keep it: steps by `table.column`."""
+        steps = self.coarsened.items()
+        return {f"{table}.{name}": [step.model_dump(mode="json", exclude_none=True) for step in each] for (table, name), each in steps}
+
+    @property
+    def rules(self) -> Policy:
+        """The policy as admission reads it: it has no basis for people where this request would be denied."""
+        return for_admission(self.policy, self.request)
 
     @property
     def digests(self) -> Mapping[str, str]:
@@ -77,15 +100,23 @@ def prepare(workspace: Workspace, name: str) -> Prepared:
         raise WorkspaceError(f"segments/{name}.yaml: `name` is `{spec.name}`, expected `{name}`")
     contract, policy = workspace.contract(spec.dataset), workspace.policy(spec.policy)
     _in_the_past(workspace, spec)
-    uses = _uses(workspace, contract, spec)
-    request = Request(spec.purpose, contract, uses, spec.model.type)
-    gate(decide(policy, request))
+    try:
+        prepared = decided(contract, policy, spec)
+    except ExpressionError as error:
+        raise _in_its_line(workspace, spec, error) from error
+    gate(decide(policy, prepared.request))
     gate(decide_destination(policy, spec.output.destination))
-    return Prepared(spec, contract, policy, uses, judge(policy, request))
+    return prepared
 
 
-def uses_of(contract: Contract, spec: Segment) -> tuple[Use, ...]:
-    """Every column that a build would read: for features, label and rows, and for the fairness audit alone."""
+def decided(contract: Contract, policy: Policy, spec: Segment) -> Prepared:
+    """A segment with what the policy finds, whether it allows or denies. Raises ExpressionError, WorkspaceError."""
+    bare = Prepared(spec, contract, policy, uses_of(contract, policy, spec), ())
+    return replace(bare, findings=judge(policy, bare.request))
+
+
+def uses_of(contract: Contract, policy: Policy, spec: Segment) -> tuple[Use, ...]:
+    """Every column that a build would read: for features, label and rows, for the fairness audit alone, and to know who is a child."""
     wanted = [Use(r.table, r.column, r.readers, "; ".join(r.why) or None) for r in requested(contract, spec)]
     for attribute in spec.fairness:
         table_ = contract.tables.get(attribute.table)
@@ -97,6 +128,8 @@ def uses_of(contract: Contract, spec: Segment) -> tuple[Use, ...]:
             )
     for table, name in sorted(attribute_reads(contract, spec.fairness)):
         wanted.append(Use(table, name, ("fairness",), "to check that groups fare alike", fairness=True))
+    if policy.children_in(contract.jurisdiction):
+        wanted += [Use(*read, ("admission",), "to know who is a child", admission=True) for read in sorted(child_reads(contract))]
     return tuple(wanted)
 
 
@@ -155,13 +188,17 @@ def recalled(bench: Bench, name: str, plan_id: str) -> Planned:
 
 def extraction_of(workspace: Workspace, prepared: Prepared) -> minimise.Prepared:
     """What would run, bound against the files' metadata; no row is read. Raises SourceError, MinimisationError."""
-    granted = grants_of(frozenset((use.table, use.column) for use in prepared.uses if not use.fairness))
-    return minimise.prepare(prepared.contract, prepared.spec, granted, workspace.source, workspace.store.clock())
+    granted = grants_of(frozenset((use.table, use.column) for use in prepared.uses if not use.fairness and not use.admission))
+    now, coarsened = workspace.store.clock(), prepared.coarsened
+    return minimise.prepare(prepared.contract, prepared.spec, granted, workspace.source, now, coarsened)
 
 
 def snapshot_now(bench: Bench, prepared: Prepared) -> Snapshot:
-    """The interval's noisy histogram of admission reasons; taken, and paid for, if nobody did yet."""
-    workspace, contract, policy, purpose = bench.workspace, prepared.contract, prepared.policy, prepared.spec.purpose
+    """The interval's noisy histogram of admission reasons; taken, and paid for, if nobody did yet.
+
+    It is of the policy as admission reads it, which differs from the policy where a segment's columns shut a place out.
+    """
+    workspace, contract, policy, purpose = bench.workspace, prepared.contract, prepared.rules, prepared.spec.purpose
     with workspace.store.read() as session:
         if found := snapshots.current(session, contract, policy, purpose, prepared.spec.as_of, workspace.store.clock()):
             return found
@@ -191,58 +228,27 @@ def compare(made: Planned, epsilons: str) -> tuple[tuple[float, Forecast], ...]:
     return tuple((each, forecast_at(made.prepared, made.snapshot, each)) for each in asked)
 
 
-def explain(workspace: Workspace, dataset: str, policy: str, purpose: str, column: str) -> tuple[bool, tuple[Finding, ...]]:
-    """Whether `purpose` may read `column` (TABLE.COLUMN), and every finding about it."""
-    contract = workspace.contract(dataset)
-    table_, _, name = column.partition(".")
-    if not table_ or not name:
-        raise WorkspaceError(f"got `{column}`, expected TABLE.COLUMN, as in contracts/{dataset}.yaml")
-    request = Request(purpose, contract, (Use(table_, name, ("you",)),), "clusters")
-    match decide(workspace.policy(policy), request):
-        case Allow(because):
-            return True, because
-        case Deny(because):
-            return False, because
-
-
-def check_all(workspace: Workspace) -> list[tuple[str, str]]:
-    """Every document, and `OK`, `DENIED` and what, or each thing that is wrong with it."""
-    readers: dict[str, Callable[[str], object]] = {
-        "contracts": workspace.contract,
-        "policies": workspace.policy,
-        "segments": lambda name: _decidable(workspace, name),
-    }
-    rows = []
-    for folder, read in readers.items():
-        for name in workspace.documents(folder):
-            try:
-                state = read(name)
-                rows.append((f"{folder}/{name}.yaml", state if isinstance(state, str) else OK))
-            except Exception as error:  # noqa: BLE001 (a list of what is wrong: each document's fault is its state)
-                rows += [(f"{folder}/{name}.yaml", problem) for problem in str(error).splitlines()]
-    return rows
-
-
-def _decidable(workspace: Workspace, name: str) -> str:
+def decidable(workspace: Workspace, name: str) -> str:
+    """`OK` if documents alone allow a segment, else `DENIED` and what denies it. Raises as `prepare` does, without Refused."""
     spec = workspace.segment(name)
     contract, policy = workspace.contract(spec.dataset), workspace.policy(spec.policy)
     _in_the_past(workspace, spec)
-    uses = _uses(workspace, contract, spec)
-    match decide(policy, Request(spec.purpose, contract, uses, spec.model.type)):
+    try:
+        prepared = decided(contract, policy, spec)
+    except ExpressionError as error:
+        raise _in_its_line(workspace, spec, error) from error
+    match decide(policy, prepared.request):
         case Allow():
             return OK
         case Deny(because):
             return DENIED + ", ".join(f"{f.subject} ({f.cause if f.rule == '-' else f.rule})" for f in because)
 
 
-def _uses(workspace: Workspace, contract: Contract, spec: Segment) -> tuple[Use, ...]:
-    """`uses_of`, with the line of an expression that is refused."""
-    try:
-        return uses_of(contract, spec)
-    except ExpressionError as error:
-        path = (LABEL, "agg") if error.feature == LABEL else ("features", error.feature, "agg") if error.feature in spec.features else ()
-        got = f"`{error.snippet}`" + ("" if error.position is None else f" at position {error.position}")
-        raise workspace.complaint("segments", spec.name, path, got, error.expected.removeprefix("expected ")) from error
+def _in_its_line(workspace: Workspace, spec: Segment, error: ExpressionError) -> DocumentError:
+    """An expression that is refused, with its line."""
+    path = (LABEL, "agg") if error.feature == LABEL else ("features", error.feature, "agg") if error.feature in spec.features else ()
+    got = f"`{error.snippet}`" + ("" if error.position is None else f" at position {error.position}")
+    return workspace.complaint("segments", spec.name, path, got, error.expected.removeprefix("expected "))
 
 
 def _in_the_past(workspace: Workspace, spec: Segment) -> None:

@@ -1,34 +1,44 @@
 """The end of a build: membership out of reach, facts and evidence in the database, the report, the draft of the passport.
 
-Order: (1) files beside, flushed, renamed; (2) in one transaction the status, the facts and the entry, and the reservation
-settled. A crash before (2) leaves a build that never happened but for the budget it spent.
+Order: (1) whom it considered, beside, flushed; (2) under the writer's lock: the members who may still be used, the status, the
+facts and the entry, the reservation settled, and the files renamed. A crash before the commit leaves a build that never
+happened but for the budget it spent; whoever withdrew before it is in no membership.
 """
 
 from __future__ import annotations
 
-import hmac
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from audit import log as audit_log
 from audit import passport as passports
-from audit.commitments import Commitments, collect, commit
-from engine import reports
+from audit.commitments import Commitments
+from engine import considered, reports
+from engine.admitting import admitted_among, told_now
 from engine.assessment import Assessment
 from engine.bench import Bench
-from engine.files import whole_folder
+from engine.considered import CONSIDERED
+from engine.copies import MEMBERSHIP, folder
+from engine.files import draft_folder, flush_folder, place_folder, sync
 from engine.learning import Learned
-from engine.planning import Planned
-from engine.release import MEMBERSHIP, folder
+from engine.planning import Planned, Prepared
 from engine.stages import People, Run
 from engine.wording import reason_words
+from engine.workspace import Workspace
 from governance import budget, builds
 from governance.accounting import epsilon_of
-from governance.admission import Admission
+from governance.admission import Admission, Reason
 from governance.builds import Build
+from governance.store import Transaction
+from policies.documents import show_duration
 
 
 def quarantine(
@@ -42,65 +52,100 @@ def quarantine(
     required: int,
 ) -> Build:
     """Keep what was built where nobody reads it, and write down what may be known of it."""
-    workspace, spec = bench.workspace, plan.prepared.spec
-    commitments = _commitments(bench, plan, run, admission)
-    with whole_folder(folder(workspace, run.build.id), "build-files") as partial:
-        _membership(partial / MEMBERSHIP, people, learned, assessment)
+    workspace, prepared = bench.workspace, plan.prepared
+    spec, retention = prepared.spec, prepared.policy.retention
     with workspace.store.read() as session:
         transcript = budget.transcript(session, run.reservation.id)
         shared = budget.find(session, plan.snapshot.reservation)
         counted = budget.transcript(session, plan.snapshot.reservation)
     assert shared is not None  # reservations are never deleted
     costs = {"privacy": _privacy(run.reservation, transcript), "snapshot": _privacy(shared, counted)}
-    passport = _passport(plan, run, people, assessment, commitments, costs)
-    facts: dict[str, Any] = {
-        "model": spec.model.type,
-        "format": spec.output.format,
-        "digests": dict(plan.prepared.digests),
-        "spec": spec.model_dump(mode="json", by_alias=True),
-        "required": required,
-        "snapshot": {"id": plan.snapshot.id, "admitted": plan.snapshot.admitted, "sigma": plan.snapshot.sigma},
-        "parts": [part.as_facts() for part in assessment.parts],
-        "headline": assessment.headline,
-        "utility": {figure.name: figure.value for figure in assessment.utility},
-        "verdict": assessment.verdict.value if assessment.verdict else None,
-        "fairness": reports.plain(assessment.fairness),
-        "privacy": {"epsilon": spec.privacy.epsilon, "delta": spec.privacy.delta},
-        "forecast": plan.forecast.words,
-        "released_model": learned.released(),
-        "passport": passports.dump(passport).decode(),
-    }
-    with workspace.store.transaction("quarantine") as write:
-        budget.settle(write, run.reservation.id)
-        index = audit_log.size(write.connection)  # of the entry that `builds.quarantine` writes next
+    members = membership(people.subjects, learned.assigned, [part.name for part in assessment.parts])
+    with keeping(workspace, run.build, prepared, admission, members, people.subjects) as kept:
+        facts = common_facts(prepared, required) | {
+            "snapshot": {"id": plan.snapshot.id, "admitted": plan.snapshot.admitted, "sigma": plan.snapshot.sigma},
+            "parts": [part.as_facts() for part in assessment.parts],
+            "headline": assessment.headline,
+            "utility": {figure.name: figure.value for figure in assessment.utility},
+            "verdict": assessment.verdict.value if assessment.verdict else None,
+            "fairness": reports.plain(assessment.fairness),
+            "privacy": {"epsilon": spec.privacy.epsilon, "delta": spec.privacy.delta},
+            "forecast": plan.forecast.words,
+            "released_model": learned.released(),
+            "passport": passports.dump(_passport(plan, run, people, assessment, kept.commitments, costs)).decode(),
+        }
+        budget.settle(kept.write, run.reservation.id)
+        index = audit_log.size(kept.write.connection)  # of the entry that `builds.quarantine` writes next
         facts["report"] = reports.plain(reports.compose(bench, plan, run, people, assessment, (*counted, *transcript), index))
-        evidence = {"consent_root": commitments.root.hex(), "consent_leaves": commitments.size, "verdict": facts["verdict"]}
-        built = builds.quarantine(write, run.build.id, facts, **facts["digests"], **evidence)
+        evidence = kept.evidence | {"verdict": facts["verdict"]}
+        built = builds.quarantine(kept.write, run.build.id, facts, retention.memberships, **facts["digests"], **evidence)
+        if kept.somebody_left:
+            builds.must_retrain(kept.write, run.build.id, retention.retrain)
     return reports.refresh(workspace, built)
 
 
-def _membership(path: Any, people: People, learned: Learned, assessment: Assessment) -> None:
-    """Subject and segment of everybody who is in one."""
-    names = np.array([part.name for part in assessment.parts], dtype=object)
-    inside = learned.assigned >= 0
-    table = pa.table({"subject": people.subjects, "segment": pa.array(names[np.maximum(learned.assigned, 0)], pa.string())})
-    pq.write_table(table.filter(pa.array(inside)), path)
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The open transaction in which a build enters quarantine. `somebody_left`: of those judged, somebody may not be used now."""
+
+    write: Transaction
+    commitments: Commitments
+    somebody_left: bool
+
+    @property
+    def evidence(self) -> dict[str, Any]:
+        """What goes into the log of whom was considered."""
+        return {"consent_root": self.commitments.root.hex(), "consent_leaves": self.commitments.size}
 
 
-def _commitments(bench: Bench, plan: Planned, run: Run, admission: Admission) -> Commitments:
-    """One salted leaf for each subject considered, in or out and why, padded to the public number.
+@contextmanager
+def keeping(
+    workspace: Workspace, build: Build, prepared: Prepared, admission: Admission, members: pa.Table, trained: pa.Array
+) -> Iterator[Kept]:
+    """Steps (1) and (2) of the module; the block moves the build. `members`: subject and segment; `trained`: whose rows trained it."""
+    target = folder(workspace, build.id)
+    contract, rules, purpose = prepared.contract, prepared.rules, prepared.spec.purpose
+    everybody = pa.table({"subject": pa.chunked_array([*members["subject"].chunks, trained], pa.string()).unique()})
+    with draft_folder(target) as partial:
+        room = contract.subject.max_subjects  # planning refuses where noise says that it may not do
+        commitments = considered.write(partial / CONSIDERED, build.id, _nameable(workspace, admission.reasons), trained, room)
+        flush_folder(partial, "build-files")
+        told = told_now(workspace, contract, rules)  # a source may take its time, and nobody is to wait for it
+        with workspace.store.transaction("quarantine") as write:
+            allowed = admitted_among(workspace, contract, rules, purpose, everybody, write.session, told)
+            pq.write_table(members.filter(pc.is_in(members["subject"], allowed)), partial / MEMBERSHIP)
+            sync(partial / MEMBERSHIP)
+            yield Kept(write, commitments, len(allowed) < everybody.num_rows)
+            place_folder(partial, target, "build-files")
 
-    The salt is an HMAC of build and subject under a key of the workspace, so that a subject's leaf can be opened to them; in
-    its order leaves stand, and beyond the public number they are left out, because an error would tell the exact one.
-    """
-    key = hmac.digest(bench.workspace.keys.commitment, run.build.id.encode(), "sha256")
-    reasons = admission.reasons
-    salted = sorted(
-        (hmac.digest(key, subject.encode(), "sha256"), f"{run.build.id}\n{subject}\n{reason}")
-        for subject, reason in zip(reasons["subject"].to_pylist(), reasons["reason"].to_pylist(), strict=True)
-    )
-    room = plan.prepared.contract.subject.max_subjects  # planning refuses where noise says that it may not do
-    return collect((commit(value, salt) for salt, value in salted[:room]), room)
+
+def _nameable(workspace: Workspace, reasons: pa.Table) -> pa.Table:
+    """Less whoever was erased and has said nothing since, and whom a source may still hold: their key is not to come back."""
+    silent = pc.is_in(reasons["reason"], pa.array([Reason.NEVER_ASKED, Reason.NO_NOTICE], reasons["reason"].type))
+    marked = workspace.suppression.among(reasons.filter(silent)["subject"].to_pylist())
+    return reasons.filter(pc.invert(pc.is_in(reasons["subject"], pa.array(marked, pa.string())))) if marked else reasons
+
+
+def membership(subjects: pa.Array, assigned: NDArray[np.int64], parts: list[str]) -> pa.Table:
+    """Subject and segment of everybody who is in one; `assigned` (n_subjects,): the part of each, below 0 none."""
+    names = np.array(parts, dtype=object)
+    table = pa.table({"subject": subjects, "segment": pa.array(names[np.maximum(assigned, 0)], pa.string())})
+    return table.filter(pa.array(assigned >= 0))
+
+
+def common_facts(prepared: Prepared, required: int) -> dict[str, Any]:
+    """What every build keeps of the documents that it was built on."""
+    spec = prepared.spec
+    return {
+        "model": spec.model.type,
+        "format": spec.output.format,
+        "digests": dict(prepared.digests),
+        "coarsened": prepared.coarseness,
+        "spec": spec.model_dump(mode="json", by_alias=True),
+        "features": list(spec.features),  # in the order of the model's parameters, which JSON objects do not keep
+        "required": required,
+        "retention": {"retrain": show_duration(prepared.policy.retention.retrain)},
+    }
 
 
 def _passport(
@@ -122,11 +167,12 @@ def _passport(
         contract=prepared.digests["contract"].removeprefix("sha256:"),
         consent_root=commitments.root.hex(),
         consent_leaves=commitments.size,
-        read_sets=reports.read_sets(plan, people),
+        read_sets=reports.read_sets(prepared),
         exclusions=passports.NoisyTable(
             tuple(reason_words(reason) for reason in snapshot.values), tuple(snapshot.values.values()), snapshot.sigma
         ),
-        **costs,
+        snapshot=costs["snapshot"],
+        privacy=costs["privacy"],
         utility={figure.name: figure.value for figure in assessment.utility},
         fairness=tuple(
             passports.FairnessVerdict(

@@ -4,17 +4,18 @@ A release happens in this order, so that a crash at any point leaves nothing hal
 (2) the intent in the log, (3) the policy of today and who may still be used, (4) files beside, flushed, (5) under the writer's
 lock: consent again, the status with the passport's digest, and the files renamed, (6) the passport, against that entry.
 Until (5) every read path answers that nothing is released, and no passport of it can exist; none answers without (6).
+
+A release ends with the policy's time: reads after it are refused by the clock, whether or not a sweep came by. An export has a
+list of who was in it before its file exists, so that whoever leaves later can be recalled from it (`engine.copies`).
 """
 
 from __future__ import annotations
 
-import csv
+import datetime as dt
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,42 +27,33 @@ from audit import log as audit_log
 from audit import passport as passports
 from audit.passport import Approval as SignedApproval
 from audit.verify import RELEASED
-from engine import reports
-from engine.admitting import admitted_among
+from engine import copies, reports, roles
+from engine.admitting import admitted_among, told_now
+from engine.copies import MEMBERSHIP, export_list, folder, released, write_list
 from engine.files import draft_file, draft_folder, flush_folder, place_file, place_folder, whole_file
-from engine.gates import gate, refusal
-from engine.planning import uses_of
+from engine.gates import Refused, gate, refusal
+from engine.planning import Prepared, decided
 from engine.workspace import Workspace, WorkspaceError
-from governance import builds
-from governance.builds import Build, Status, required_approvals
+from governance import builds, exports
+from governance.builds import Build, Status, Voice, required_approvals
+from governance.consent import judged_at
 from governance.pseudonyms import ensure_key, pseudonyms, purpose_key
+from governance.roles import Action, Role
 from governance.store import stamp
 from policies.contract import Contract
-from policies.deciding import Request, decide, decide_destination
+from policies.deciding import decide, decide_destination, for_admission
 from policies.decisions import Allow
 from policies.policy import Policy
 from policies.segment import Segment
-
-MEMBERSHIP = "membership.parquet"
-"""In a build's folder: subject, segment, score. Never leaves as it is."""
 
 PASSPORT = "passport.json"
 """In a release's folder."""
 
 
-def folder(workspace: Workspace, build: builds.BuildId) -> Path:
-    """Where a build's membership is kept, out of everybody's reach."""
-    return workspace.hidden / "builds" / build
-
-
-def released(workspace: Workspace, build: builds.BuildId) -> Path:
-    """Where a release's files are kept."""
-    return workspace.hidden / "releases" / build
-
-
 def approve(workspace: Workspace, name: str, comment: str = "") -> Build:
     """Say yes to a build in quarantine; with the last yes it is released. Raises Refused, IntegrityError."""
     build = find(workspace, name, Status.QUARANTINED)
+    roles.authorise(workspace, Action.APPROVE, build)
     lawful = permit(workspace, build)
     if _missing(workspace, lawful):  # a release that a crash cut short needs no further yes
         with workspace.store.transaction("approve") as write:
@@ -76,7 +68,7 @@ def reject(workspace: Workspace, name: str, comment: str = "") -> Build:
     with workspace.store.transaction("reject") as write:
         decision = builds.reject(write, build.id, build.facts["digests"]["policy"], comment)
     gate(decision)
-    _delete(workspace, build)
+    copies.clear(workspace, build.id)
     return reports.refresh(workspace, build)
 
 
@@ -88,15 +80,24 @@ def release(workspace: Workspace, build: Build) -> Build:
         ensure_key(write, workspace.keys, build.purpose)
     while True:
         lawful = permit(workspace, build)
-        members = _lawful(workspace, lawful)
+        told = told_now(workspace, lawful.contract, lawful.rules)
+        members = _lawful(workspace, lawful, told)
         with draft_folder(target) as partial:
-            _write(_pseudonymous(workspace, build, members), partial / f"membership.{build.facts['format']}")
+            write_list(_pseudonymous(workspace, build, members), partial / f"membership.{build.facts['format']}")
             flush_folder(partial, "release-files")
             with workspace.store.transaction("release") as write:
-                if not _lawful(workspace, lawful, write.session).equals(members):
+                if not _lawful(workspace, lawful, told, write.session).equals(members):
                     continue  # somebody withdrew while the files were written
                 digest = passports.digest(_passport(write.session, build))
-                decision = builds.release(write, build.id, lawful.policy.digest(), lawful.required, passport=digest)
+                decision = builds.release(
+                    write,
+                    build.id,
+                    lawful.policy.digest(),
+                    lawful.required,
+                    _voice(workspace),
+                    lawful.policy.retention,
+                    passport=digest,
+                )
                 if isinstance(decision, Allow):  # of two releases at once the second is denied, and leaves the first alone
                     place_folder(partial, target, "release-files")
         gate(decision)
@@ -126,7 +127,8 @@ def passport(workspace: Workspace, build: Build) -> Path:
 def members(workspace: Workspace, name: str, segment: str | None = None) -> list[dict[str, str]]:
     """Pseudonyms of a released segment's members, less whoever may not be used any more. Logged. Raises Refused."""
     build = find(workspace, name, Status.RELEASED)
-    lawful = permit(workspace, build)
+    roles.authorise(workspace, Action.READ_MEMBERS, build)
+    lawful = permit(workspace, build, listed=True)
     passport(workspace, build)
     with workspace.store.transaction("look") as write:
         write.record("members.read", build=build.id, segment=build.segment)
@@ -145,61 +147,111 @@ def export(workspace: Workspace, name: str, to: Path, destination: str | None) -
     The file takes its place under the writer's lock, if the build is still released and everybody in it may still be used.
     """
     build = find(workspace, name, Status.RELEASED)
-    lawful = permit(workspace, build)
+    lawful = permit(workspace, build, listed=True)
     passport(workspace, build)
     wanted = destination or lawful.spec.output.destination
     if wanted is None:
         raise WorkspaceError("`--destination`: the segment names none, expected one of the policy's")
-    gate(decide_destination(lawful.policy, wanted))
-    if to.suffix not in (".parquet", ".csv"):
-        raise WorkspaceError(f"`--to`: got `{to.name}`, expected a name that ends in .parquet or .csv")
+    roles.authorise(workspace, Action.EXPORT, build, destination=wanted)
+    request = replace(decided(lawful.contract, lawful.policy, lawful.spec).request, destination=wanted)
+    gate(decide_destination(lawful.policy, wanted, request))
+    lawful = replace(lawful, rules=for_admission(lawful.policy, request))  # some may be handed to one destination and not to another
+    file = check_target(workspace, to)
     with workspace.store.transaction("export-intent") as write:
-        write.record("export.intended", build=build.id, segment=build.segment, destination=wanted)
+        intended = exports.intend(write, build.id, build.segment, wanted, str(file))
+    kept = export_list(workspace, intended.id)
+    kept.parent.mkdir(exist_ok=True, mode=0o700)
     while True:
-        members = _lawful(workspace, lawful)
-        with draft_file(to.resolve()) as partial:
-            _write(_pseudonymous(workspace, build, members), partial, to.suffix)
+        told = told_now(workspace, lawful.contract, lawful.rules)
+        members = _lawful(workspace, lawful, told)
+        with draft_file(kept) as listed, draft_file(file) as partial:
+            pq.write_table(members.select(["subject"]), listed)
+            write_list(_pseudonymous(workspace, build, members), partial, file.suffix)
             with workspace.store.transaction("export") as write:
                 current = builds.find_build(write.session, build.id)
-                if current is None or current.status is not Status.RELEASED:
-                    find(workspace, build.id, Status.RELEASED)
-                if not _lawful(workspace, lawful, write.session).equals(members):
+                if current is None or not current.listed(write.now) or builds.ended(write.session, current, write.now):
+                    permit(workspace, find(workspace, build.id, Status.RELEASED), listed=True)
+                if not _lawful(workspace, lawful, told, write.session).equals(members):
                     continue  # somebody withdrew while the file was written
-                write.record("export.finished", build=build.id, segment=build.segment, destination=wanted)
-                place_file(partial, to.resolve(), "export-file")
+                exports.finish(write, intended, build.segment)
+                place_file(listed, kept, "export-list")
+                place_file(partial, file, "export-file")
         return wanted
 
 
+def check_target(workspace: Workspace, to: Path) -> Path:
+    """Where an export can be, without links: a new file outside the workspace, or that of an earlier export. Raises WorkspaceError."""
+    workspace.check_leaving(to)
+    file = to.resolve()
+    if file.suffix not in (".parquet", ".csv"):
+        raise WorkspaceError(f"`--to`: got `{to.name}`, expected a name that ends in .parquet or .csv")
+    if not file.parent.is_dir():
+        raise WorkspaceError(f"`--to`: got `{to}`, expected a file in a folder that exists")
+    with workspace.store.read() as session:
+        earlier = {export.file for export in exports.exports(session)}
+    if file.exists() and str(file) not in earlier:
+        raise WorkspaceError(f"`--to`: got `{to}`, which is there and no earlier export, expected a new file")
+    return file
+
+
 def recall(workspace: Workspace, name: str, comment: str) -> Build:
-    """Take a release back: no read path answers any more, and the files here are deleted. Raises Refused."""
+    """Take a release back, with what was scored with its model: no read path answers, files here are deleted, exports get a notice.
+
+    Raises Refused.
+    """
     build = find(workspace, name, Status.RELEASED)
+    roles.authorise(workspace, Action.RECALL, build)
     with workspace.store.transaction("recall") as write:
+        scored = builds.scored(write.session, build.id)
         decision = builds.recall(write, build.id, build.facts["digests"]["policy"], comment)
     gate(decision)
-    _delete(workspace, build)
+    for other in scored:
+        copies.clear(workspace, other.id)
+        reports.refresh(workspace, other)
+    copies.clear(workspace, build.id)
     return reports.refresh(workspace, build)
 
 
 @dataclass(frozen=True, slots=True)
 class Lawful:
-    """A build that the policy of today still allows, by the spec that was built: only this is released, shown or exported."""
+    """A build that the policy of today still allows, by the spec that was built: only this is released, shown or exported.
+
+    `rules`: the policy as admission reads it.
+    """
 
     build: Build
     spec: Segment
     contract: Contract
     policy: Policy
+    rules: Policy
     required: int
 
 
-def permit(workspace: Workspace, build: Build) -> Lawful:
-    """Decide again: the spec as it was built, against the contract it was built on and the policy as it is now.
+def permit(workspace: Workspace, build: Build, listed: bool = False) -> Lawful:
+    """Decide again: the spec as it was built, against the contract it was built on, the policy as it is now, and the clock.
 
-    Raises Refused, and IntegrityError if the build's facts are not those that the log vouches for.
+    `listed`: for a look at who is in it. Raises Refused, and IntegrityError if the build's facts are not those that the log vouches for.
     """
     with workspace.store.read() as session:
         builds.check_facts(session, build.id)
+        now = judged_at(session, workspace.store.clock())
+        model = builds.find_build(session, build.model) if build.model else None
+        ended = builds.ended(session, build, now)
+    if build.over(now) or (listed and not build.listed(now)):
+        raise _late(build, now)
     spec = Segment.model_validate_json(json.dumps(build.facts["spec"]))
     contract, policy = workspace.contract(spec.dataset), workspace.policy(spec.policy)
+    if ended:
+        raise refusal(
+            build.segment,
+            "model-ended",
+            policy.digest(),
+            "the model that this list was scored with was recalled, or its time has passed",
+            f"model `{build.model}` is released and in time",
+            f"build it anew: consentric build {build.segment}",
+        )
+    if model is not None:
+        in_time(model, policy, now)
     if contract.digest() != build.facts["digests"]["contract"]:
         raise refusal(
             build.segment,
@@ -209,17 +261,22 @@ def permit(workspace: Workspace, build: Build) -> Lawful:
             f"digest of the contract: built on {build.facts['digests']['contract'][:19]}…, now {contract.digest()[:19]}…",
             f"look at the change, then build anew: consentric build {build.segment}",
         )
-    gate(decide(policy, Request(spec.purpose, contract, uses_of(contract, spec), spec.model.type)))
+    prepared = decided(contract, policy, spec)
+    gate(decide(policy, prepared.request))
     gate(decide_destination(policy, spec.output.destination))
-    return Lawful(build, spec, contract, policy, max(build.facts["required"], required_approvals(policy, spec.model.type)))
+    _as_coarse(build, prepared)
+    return Lawful(build, spec, contract, policy, prepared.rules, max(build.facts["required"], required_approvals(policy, spec.model.type)))
 
 
-def find(workspace: Workspace, name: str, status: Status | None = None) -> Build:
-    """A build by its id, or the newest build of a segment (of that status). Raises Refused or WorkspaceError."""
+def find(workspace: Workspace, name: str, status: Status | None = None, trained: bool = False) -> Build:
+    """A build by its id, or the newest build of a segment (of that status). `trained`: only one with a model of its own.
+
+    Raises Refused or WorkspaceError.
+    """
     with workspace.store.read() as session:
         exact = builds.find_build(session, builds.BuildId(name))
         other = (exact,) if exact else builds.builds(session, name)
-        found = [build for build in other if status in (None, build.status)]
+        found = [build for build in other if status in (None, build.status) and not (trained and build.model)]
         if status is Status.QUARANTINED and len(found) > 1:
             raise WorkspaceError(f"`{name}` has several builds in quarantine, name one: {', '.join(build.id for build in found)}")
         if found:
@@ -229,19 +286,68 @@ def find(workspace: Workspace, name: str, status: Status | None = None) -> Build
                 name,
                 "build-status",
                 "-",
-                f"this needs a build that is {status}",
+                "this needs a build" + (f" that is {status}" if status else "") + (" and has a model of its own" if trained else ""),
                 f"status of build `{other[0].id}`: {other[0].status}",
                 f"look at it with `consentric segments show {name}`",
             )
     raise WorkspaceError(f"no build or segment `{name}`; see `consentric segments list`, or make one with `consentric build {name}`")
 
 
-def _lawful(workspace: Workspace, lawful: Lawful, session: Session | None = None) -> pa.Table:
-    """The members (subject, segment) that may be used now, in segments at or above the cohort floor, in a fixed order."""
-    table = pq.read_table(folder(workspace, lawful.build.id) / MEMBERSHIP)
+def in_time(model: Build, policy: Policy, now: dt.datetime) -> None:
+    """A model that should have been trained anew serves nobody. Raises Refused."""
+    by = model.retrain_by
+    if by is not None and now >= by:
+        raise refusal(
+            model.segment,
+            "model-to-be-retrained",
+            policy.digest(),
+            "somebody whose rows trained this model may not be used any more, and the time to train it anew has passed",
+            f"now < {by:%Y-%m-%d}, got {now:%Y-%m-%d}",
+            f"build it anew: consentric build {model.segment}",
+        )
+
+
+def _as_coarse(build: Build, prepared: Prepared) -> None:
+    """What was computed from finer columns than the policy of today leaves serves nobody any more. Raises Refused."""
+    then = build.facts.get("coarsened", {})
+    finer = [f"`{name}`" for name, steps in prepared.coarseness.items() if any(step not in then.get(name, ()) for step in steps)]
+    if finer:
+        raise refusal(
+            build.segment,
+            "built-from-finer-columns",
+            prepared.policy.digest(),
+            "the policy has come to ask for coarser columns than this was computed from",
+            f"generalisations that the policy asks for were done when it was built, got others for {', '.join(finer)}",
+            f"build it anew: consentric build {build.segment}",
+        )
+
+
+def _late(build: Build, now: dt.datetime) -> Refused:
+    """The clock ended it, or its lists."""
+    ends = [end for end in (build.expires, build.listed_until) if end is not None]
+    return refusal(
+        build.segment,
+        "release-expired" if build.status is Status.RELEASED else "build-expired",
+        build.facts["digests"]["policy"],
+        "the policy's time for it has passed: it is read no more, and the next sweep deletes it",
+        f"now < {min(ends):%Y-%m-%d %H:%M} UTC, got {now:%Y-%m-%d %H:%M}",
+        f"build it anew: consentric build {build.segment}",
+    )
+
+
+def _lawful(workspace: Workspace, lawful: Lawful, told: pa.Table | None = None, session: Session | None = None) -> pa.Table:
+    """The members (subject, segment) that may be used now, in segments at or above the cohort floor, in a fixed order.
+
+    `told`: as `admitted_among` takes it. Raises Refused where somebody rejected or recalled the build meanwhile, and its files are gone.
+    """
+    try:
+        table = pq.read_table(folder(workspace, lawful.build.id) / MEMBERSHIP)
+    except FileNotFoundError:
+        find(workspace, lawful.build.id, lawful.build.status)
+        raise
     shown = pa.array([part["name"] for part in lawful.build.facts["parts"] if not part["withheld"]], pa.string())
     table = table.filter(pc.is_in(table["segment"], shown))
-    allowed = admitted_among(workspace, lawful.contract, lawful.policy, lawful.build.purpose, table, session)
+    allowed = admitted_among(workspace, lawful.contract, lawful.rules, lawful.build.purpose, table, session, told)
     return table.filter(pc.is_in(table["subject"], allowed)).sort_by("subject")
 
 
@@ -252,36 +358,23 @@ def _pseudonymous(workspace: Workspace, build: Build, table: pa.Table) -> pa.Tab
     return pa.table({"pseudonym": names, "segment": table["segment"]}).sort_by("pseudonym")  # an order that says nothing
 
 
-def _write(table: pa.Table, path: Path, suffix: str | None = None) -> None:
-    if (suffix or path.suffix) == ".parquet":
-        pq.write_table(table, path)
-        return
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(table.column_names)
-        writer.writerows(zip(*(column.to_pylist() for column in table.columns), strict=True))
-
-
 def _missing(workspace: Workspace, lawful: Lawful) -> bool:
     """Whether somebody else must say yes yet."""
     with workspace.store.read() as session:
-        said = builds.approvals(session, lawful.build.id)
-    return sum(a.verdict is builds.Verdict.APPROVE and a.principal != lawful.build.builder for a in said) < lawful.required
+        return len(builds.counted(session, lawful.build, lawful.policy.digest(), _voice(workspace))) < lawful.required
 
 
-def _delete(workspace: Workspace, build: Build) -> None:
-    for path in (released(workspace, build.id), folder(workspace, build.id)):
-        shutil.rmtree(path, ignore_errors=True)
+def _voice(workspace: Workspace) -> Voice:
+    """Whoever is an officer still: by name, or by a token's word where the workspace still takes it."""
+    settings = workspace.settings
+    trusted = settings.tokens is not None and settings.tokens.trust_roles
+    return lambda said: said.principal in settings.roles.get(Role.OFFICER, ()) or (said.claimed and trusted)
 
 
 def _passport(session: Session, build: Build) -> passports.Passport:
     draft = passports.parse(build.facts["passport"].encode())
     signed = tuple(SignedApproval(a.principal, a.verdict, stamp(a.created)) for a in builds.approvals(session, build.id))
     return replace(draft, approvals=signed)
-
-
-def _holds(facts: dict[str, Any], wanted: set[tuple[str, str]]) -> bool:
-    return all(facts.get(key) == value for key, value in wanted)
 
 
 def _backwards(connection: Connection, step: int = 256) -> Iterator[audit_log.Entry]:

@@ -6,6 +6,7 @@ A report is kept with the build as JSON, so that a later approval or recall writ
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from audit.report import Report
 from audit.wording import small
 from engine.bench import Bench
 from engine.files import whole_file
-from engine.planning import Planned
+from engine.planning import Planned, Prepared
 from engine.stages import People, Run
 from engine.wording import WELL_COVERED, duration_words, reason_words
 from engine.workspace import Workspace
@@ -28,7 +29,7 @@ from governance.admission import Reason
 from governance.budget import Balance, balances
 from governance.builds import Build, Status
 from policies.deciding import Request, Use, judge
-from policies.decisions import Cause, Finding
+from policies.decisions import Finding
 from policies.segment import Clusters, KRange, Propensity
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ _STATUS = {
     Status.RELEASED: page.Status.RELEASED,
     Status.REJECTED: page.Status.REJECTED,
     Status.RECALLED: page.Status.RECALLED,
+    Status.EXPIRED: page.Status.EXPIRED,
 }
 
 ASSURANCE = "exact: discrete Gaussian noise on integer sums"
@@ -64,18 +66,30 @@ UNASKED = f"needed by `{NOBODY}`"
 
 
 def refresh(workspace: Workspace, build: Build) -> Build:
-    """The page again, with what became of the build; returns the build as it is now."""
+    """The page again, with what became of the build; returns the build as it is now. An older build leaves the page alone."""
     with workspace.store.read() as session:
         current = builds.find_build(session, build.id)
         said = builds.approvals(session, build.id)
+        newest = next((each.id for each in builds.builds(session, build.segment) if "report" in each.facts), None)
     assert current is not None  # builds are never deleted
-    if "report" not in current.facts:
+    if current.id != newest:
         return current
     report = _adapter().validate_json(json.dumps(current.facts["report"]))
     approvals = tuple(page.Approval(a.principal, a.verdict.value, a.created, a.comment) for a in said)
-    heading = replace(report.heading, status=_STATUS[current.status])
+    notes = (*report.heading.notes, *([retrain_words(current)] if current.retrain_by else []))
+    heading = replace(report.heading, status=_STATUS[current.status], notes=notes)
     _page(workspace, current, replace(report, heading=heading, approvals=approvals))
     return current
+
+
+def retrain_words(build: Build) -> str:
+    """What differential privacy bounds for whoever trained a model and may not be used any more, and by when to train anew."""
+    privacy, by = build.facts["privacy"], f"{build.retrain_by:%Y-%m-%d}"
+    return (
+        f"Somebody whose rows trained this model may not be used any more. It was trained at ε {privacy['epsilon']:g} and "
+        f"δ {small(privacy['delta'])}: whether their rows were there changed the probability of any outcome by a factor of at most "
+        f"{math.exp(privacy['epsilon']):.3g}, δ aside. It was not untrained; train it anew by {by}."
+    )
 
 
 def compose(
@@ -124,6 +138,7 @@ def compose(
         minimisation=page.Minimisation(
             expression=_columns(people.read_sets.expression),
             binder=_columns(people.read_sets.binder),
+            physical=_columns(people.read_sets.physical or frozenset()),
             granted=_columns(people.read_sets.granted),
             sql=(plan.extraction.sql,),
             mode="strict: granted columns of admitted rows were materialised apart, then the source was detached"
@@ -144,10 +159,10 @@ def compose(
     )
 
 
-def read_sets(plan: Planned, people: People) -> tuple[ReadSet, ...]:
+def read_sets(prepared: Prepared) -> tuple[ReadSet, ...]:
     """For the passport: the columns that each feature or label was computed from."""
     readers: dict[str, list[str]] = {}
-    for use in plan.prepared.uses:
+    for use in prepared.uses:
         for reader in use.needed_by:
             readers.setdefault(reader, []).append(use.name)
     return tuple(ReadSet(reader, tuple(columns)) for reader, columns in readers.items())
@@ -187,11 +202,11 @@ def _not_asked(plan: Planned) -> tuple[Finding, ...]:
     used = {use.name for use in prepared.uses}
     rest = [Use(t, c, (NOBODY,)) for t, table in prepared.contract.tables.items() for c in table.columns if f"{t}.{c}" not in used]
     found = judge(prepared.policy, Request(prepared.spec.purpose, prepared.contract, tuple(rest), prepared.spec.model.type))
-    return tuple(f for f in found if f.cause is not Cause.PERMIT)
+    return tuple(f for f in found if f.blocks)
 
 
 def _decision(finding: Finding, asked: bool) -> page.Decision:
-    allowed, condition = finding.cause is Cause.PERMIT, finding.condition
+    allowed, condition = not finding.blocks, finding.condition
     return page.Decision(
         finding.subject,
         allowed,
@@ -220,7 +235,7 @@ def _request(plan: Planned) -> tuple[tuple[str, str], ...]:
         ("Model", model),
         ("Privacy", f"ε {spec.privacy.epsilon:g} at δ {small(spec.privacy.delta)}"),
         ("Fairness by", ", ".join(f"{each.table}.{each.column}" for each in spec.fairness) or "no attribute"),
-        ("Destination", f"{destination}, {policy.destinations[destination]}" if destination else "none"),
+        ("Destination", f"{destination}, {policy.destinations[destination].description}" if destination else "none"),
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from engine.admitting import admission_now, admitted_among, grants_of, intervals_of, judged, resources
 from engine.bench import Bench
 from engine.gates import Refused
-from engine.planning import Planned
+from engine.planning import Planned, Prepared
 from engine.scale import Scale
 from engine.split import holdout_part
 from governance import budget, builds
@@ -28,11 +29,26 @@ from governance.admission import Admission
 from governance.budget import LedgerMeter, Reservation
 from governance.door import Column, Grant, LocalCohort
 from governance.minimise import Governed, governed
+from governance.minimise import Prepared as Extraction
 from governance.population import attributes
 from governance.reads import ReadSets, attribute_reads
 from governance.room import ExtractionError
 from governance.selection import FLAGS
 from policies.segment import Feature
+
+
+class Reading(Protocol):
+    """What is read, for whom and by which decision: a plan to train, or a use of a released model."""
+
+    @property
+    def prepared(self) -> Prepared:
+        """The decided documents."""
+        ...
+
+    @property
+    def extraction(self) -> Extraction:
+        """What runs in the locked room."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,24 +118,24 @@ def _close(bench: Bench, run: Run, error: BaseException) -> None:
                 builds.fail(write, run.build.id, type(error).__name__)
 
 
-def admit(bench: Bench, plan: Planned) -> Admission:
+def admit(bench: Bench, plan: Reading) -> Admission:
     """Everybody who is registered, each with one reason, judged now."""
     prepared = plan.prepared
-    return admission_now(bench.workspace, prepared.contract, prepared.policy, prepared.spec)
+    return admission_now(bench.workspace, prepared.contract, prepared.rules, prepared.spec)
 
 
 @contextmanager
-def minimise(bench: Bench, plan: Planned, admission: Admission) -> Iterator[Governed]:
+def minimise(bench: Bench, plan: Reading, admission: Admission) -> Iterator[Governed]:
     """A locked connection in which only granted columns of admitted rows exist."""
     workspace, prepared = bench.workspace, plan.prepared
     intervals = None
     if plan.extraction.consented:
-        intervals = intervals_of(workspace, prepared.contract, prepared.policy, prepared.spec.purpose)
-    with governed(plan.extraction, admission.admitted(), resources(workspace), prepared.policy.strict, intervals) as inside:
+        intervals = intervals_of(workspace, prepared.contract, prepared.rules, prepared.spec.purpose)
+    with governed(plan.extraction, admission.keys(), resources(workspace), prepared.policy.strict, intervals) as inside:
         yield inside
 
 
-def features(bench: Bench, plan: Planned, inside: Governed) -> People:
+def features(bench: Bench, plan: Reading, inside: Governed) -> People:
     """One vector of whole numbers a subject, the label, the keyed split, and which rules touched a subject's rows."""
     spec = plan.prepared.spec
     scales = {name: scale_of(feature) for name, feature in spec.features.items()}
@@ -137,15 +153,15 @@ def features(bench: Bench, plan: Planned, inside: Governed) -> People:
         holdout_part(everybody, bench.workspace.keys.split) if spec.label else np.zeros(len(everybody), np.int8),
         _aligned(inside.quality(), everybody, FLAGS, 0),
         np.concatenate([*labels, np.zeros(0, np.int8)]) if spec.label else None,
-        plan.extraction.read_sets,
+        inside.read_sets,
     )
 
 
-def still_admitted(bench: Bench, plan: Planned, people: People) -> People:
+def still_admitted(bench: Bench, plan: Reading, people: People) -> People:
     """Less whoever withdrew while features were computed: the last look at consent before anything is drawn."""
     prepared = plan.prepared
     table = pa.table({"subject": people.subjects})
-    allowed = admitted_among(bench.workspace, prepared.contract, prepared.policy, prepared.spec.purpose, table)
+    allowed = admitted_among(bench.workspace, prepared.contract, prepared.rules, prepared.spec.purpose, table)
     keep = pc.is_in(people.subjects, allowed.combine_chunks())
     rows = keep.to_numpy(zero_copy_only=False)
     label = None if people.label is None else people.label[rows]
@@ -155,7 +171,7 @@ def still_admitted(bench: Bench, plan: Planned, people: People) -> People:
 def groups(bench: Bench, plan: Planned, people: People) -> NDArray[np.int16]:
     """(n_subjects, n_attributes) index of each attribute's group, -1 unknown: read for the fairness purpose, by its own admission."""
     prepared, workspace = plan.prepared, bench.workspace
-    spec, contract, policy = prepared.spec, prepared.contract, prepared.policy
+    spec, contract, policy = prepared.spec, prepared.contract, prepared.rules
     names = [f"{attribute.table}.{attribute.column}" for attribute in spec.fairness]
     if not names or policy.fairness is None:
         return np.zeros((len(people.subjects), 0), np.int16)
@@ -166,7 +182,8 @@ def groups(bench: Bench, plan: Planned, people: People) -> NDArray[np.int16]:
     intervals = None
     if any(contract.tables[attribute.table].collected_under_consent for attribute in spec.fairness):
         intervals = intervals_of(workspace, contract, policy, policy.fairness.purpose)
-    found = attributes(contract, spec.fairness, granted, allowed, spec.as_of, workspace.source, now, resources(workspace), intervals)
+    where, coarsened = workspace.source, prepared.coarsened
+    found = attributes(contract, spec.fairness, granted, allowed, spec.as_of, where, now, resources(workspace), intervals, coarsened)
     return _aligned(found, people.subjects, names, -1)
 
 

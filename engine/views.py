@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
 from audit.wording import count, percent
-from engine import planning
+from engine import planning, recalls
+from engine.afterwards import note, notice_data, times
 from engine.display import as_data, table
 from engine.forecast import Forecast
-from engine.planning import Planned
+from engine.planning import Planned, Prepared
 from engine.release import find
-from engine.wording import coverage_words, reason_words
+from engine.wording import coverage_words, duration_words, reason_words
 from engine.workspace import Workspace
-from governance import builds
+from governance import builds, exports
 from governance.accounting import RESERVED_DRAWS, epsilon_of, mu_squared_of
 from governance.budget import Balance, balances
 from governance.builds import Build, Status
@@ -30,7 +32,14 @@ def plan(made: Planned, compared: Sequence[tuple[float, Forecast]]) -> View:
     """Columns and why, people in and out by reason, ε asked and left, accuracy, changes, SQL."""
     prepared, snapshot, spec = made.prepared, made.snapshot, made.prepared.spec
     columns: list[dict[str, Any]] = [
-        {"column": u.name, "for": list(u.needed_by), "why": u.why, "fairness": u.fairness} for u in prepared.uses
+        {
+            "column": u.name,
+            "for": list(u.needed_by),
+            "why": u.why,
+            "fairness": u.fairness,
+            "coarsened": [] if u.admission else [step.words() for step in prepared.coarsened.get((u.table, u.column), ())],
+        }
+        for u in prepared.uses
     ]
     data = {
         "plan": made.id,
@@ -43,14 +52,18 @@ def plan(made: Planned, compared: Sequence[tuple[float, Forecast]]) -> View:
         "forecast": _forecast(made.forecast),
         "compare": [{"epsilon": e, **_forecast(f)} for e, f in compared],
         "changes": list(made.changes),
+        "rules": _rules(prepared),
         "sql": made.extraction.sql,
     }
     text = [
         f"plan {made.id} of `{spec.name}` for {spec.purpose}, as of {spec.as_of}",
         "",
         table(
-            [(c["column"], _few(c["for"]), "fairness audit alone" if c["fairness"] else c["why"] or "-") for c in columns],
-            ("column granted", "for", "why"),
+            [
+                (c["column"], _few(c["for"]), "fairness audit alone" if c["fairness"] else c["why"] or "-", "; ".join(c["coarsened"]))
+                for c in columns
+            ],
+            ("column granted", "for", "why", "coarsened"),
         ),
         "",
         _people_text(snapshot),
@@ -59,6 +72,8 @@ def plan(made: Planned, compared: Sequence[tuple[float, Forecast]]) -> View:
         _balances_text(made.balances),
         "",
         f"expected: {made.forecast.words}",
+        "",
+        *_rules(prepared).values(),
     ]
     if compared:
         text += ["", table([(f"{e:g}", f.verdict, f.words) for e, f in compared], ("ε", "verdict", "expected"))]
@@ -75,7 +90,7 @@ def built(workspace: Workspace, build: Build) -> View:
             who = f"{build.facts['required']} other than `{build.builder}` must approve"
             text += f"\n\nin quarantine: {who}; next: consentric approve {build.id}"
         case Status.RELEASED:
-            text += "\n\nreleased; " + _lists(build)
+            text += "\n\nreleased; " + _lists(build, workspace.store.clock())
         case status:
             text += f"\n\n{status}"
     return data, text
@@ -87,6 +102,8 @@ def show(workspace: Workspace, name: str) -> View:
     facts = build.facts
     with workspace.store.read() as session:
         said = [{"principal": a.principal, "verdict": a.verdict.value, "comment": a.comment} for a in builds.approvals(session, build.id)]
+        handed = exports.exports(session, build.id)
+    waiting = [each for each in recalls.pending(workspace) if each.export.build == build.id]
     data: dict[str, Any] = {
         "build": build.id,
         "segment": build.segment,
@@ -95,27 +112,34 @@ def show(workspace: Workspace, name: str) -> View:
         "purpose": build.purpose,
         "created": build.created.isoformat(),
         "approvals": said,
+        "model": build.model,
+        "expires": _moment(build.expires),
+        "listed_until": _moment(build.listed_until),
+        "retrain_by": _moment(build.retrain_by),
+        "exports": [
+            {"export": e.id, "destination": e.destination, "file": e.file, "by": e.principal, "at": _moment(e.created)}
+            | {"finished": e.finished is not None}
+            for e in handed
+        ],
+        "notices": [notice_data(each) for each in waiting],
         **{key: facts[key] for key in ("parts", "utility", "verdict", "fairness", "privacy", "forecast", "digests") if key in facts},
         "report": str(workspace.root / "reports" / f"{build.segment}.html"),
     }
     head = f"build {build.id} of `{build.segment}`: {build.status}, built by {build.builder} for {build.purpose}"
     if "parts" not in facts:
         return data, head
-    parts = [
-        (
-            p["name"],
-            count(p["size"], p["sigma"]),
-            percent(min(1.0, p["share"])),
-            "withheld: below the cohort floor" if p["withheld"] else "",
-        )
-        for p in facts["parts"]
-    ]
+    parts = [(p["name"], _size(p), _share(p), "withheld: below the cohort floor" if p["withheld"] else "") for p in facts["parts"]]
     lines = [head, "", table(parts, ("segment", "size", "share", "")), "", facts["headline"], f"forecast was: {facts['forecast']}"]
     if facts["verdict"]:
         lines.append(f"fairness: {facts['verdict']}")
     lines.append(f"ε spent: {facts['privacy']['epsilon']:g} at δ {facts['privacy']['delta']:g}")
+    lines += times(build, workspace.store.clock())
+    lines += [f"handed to {e.destination} on {e.created:%Y-%m-%d} by {e.principal}: {e.file}" for e in handed]
+    if waiting:
+        lines.append(f"{len(waiting)} recall notices not acknowledged, the oldest for {max(w.days for w in waiting)} days")
     lines += [f"{s['verdict']} by {s['principal']}" + (f": {s['comment']}" if s["comment"] else "") for s in said]
-    lines.append(f"report: {data['report']}")
+    if "report" in facts:
+        lines.append(f"report: {data['report']}")
     return data, "\n".join(lines)
 
 
@@ -124,10 +148,17 @@ def listing(workspace: Workspace) -> View:
     with workspace.store.read() as session:
         found = builds.builds(session)
     rows = [
-        {"segment": b.segment, "build": b.id, "status": b.status.value, "builder": b.builder, "created": f"{b.created:%Y-%m-%d %H:%M}"}
+        {
+            "segment": b.segment,
+            "build": b.id,
+            "status": b.status.value,
+            "builder": b.builder,
+            "created": f"{b.created:%Y-%m-%d %H:%M}",
+            "note": note(b, workspace.store.clock()),
+        }
         for b in found
     ]
-    return {"builds": rows}, table([tuple(r.values()) for r in rows], ("segment", "build", "status", "builder", "created"))
+    return {"builds": rows}, table([tuple(r.values()) for r in rows], ("segment", "build", "status", "builder", "created", ""))
 
 
 def diff(workspace: Workspace, older: str, newer: str) -> View:
@@ -141,15 +172,15 @@ def diff(workspace: Workspace, older: str, newer: str) -> View:
         ("admitted", _noisy_of(left), _noisy_of(right)),
         ("quality", left.facts.get("headline", "-"), right.facts.get("headline", "-")),
     ]
-    sizes = [{p["name"]: count(p["size"], p["sigma"]) for p in build.facts.get("parts", ())} for build in (left, right)]
+    sizes = [{p["name"]: _size(p) for p in build.facts.get("parts", ())} for build in (left, right)]
     rows += [(name, sizes[0].get(name, "-"), sizes[1].get(name, "-")) for name in sorted(sizes[0].keys() | sizes[1].keys())]
     data = {"older": left.id, "newer": right.id, "rows": [{"what": w, "older": a, "newer": b} for w, a, b in rows]}
     return data, table(rows, ("", left.id, right.id))
 
 
 def fairness(workspace: Workspace, name: str) -> View:
-    """Verdicts by attribute and group."""
-    build = find(workspace, name)
+    """Verdicts by attribute and group, of the newest build with a model of its own."""
+    build = find(workspace, name, trained=True)
     findings = build.facts.get("fairness", [])
     lines = [f"{build.segment}, build {build.id}: {build.facts.get('verdict') or 'no attribute was declared'}"]
     for finding in findings:
@@ -215,13 +246,47 @@ def _people_text(snapshot: Snapshot) -> str:
     )
 
 
+def _rules(prepared: Prepared) -> dict[str, str]:
+    """What the policy says of children, of time and of recipients, in words."""
+    policy, contract = prepared.policy, prepared.contract
+    children, kept, name = policy.children_in(contract.jurisdiction), policy.retention, prepared.spec.output.destination
+    told = ".".join(contract.subject.told_by) if contract.subject.told_by else "not told by the contract"
+    treated = {"guardian": "in where a guardian consents", "exclude": "left out"}
+    place = policy.destinations.get(name) if name else None
+    return {
+        "children": f"children: below {children.age} ({told}), {treated[children.treatment]}"
+        if children
+        else "children: the policy has no rule for this jurisdiction",
+        "retention": f"kept: a release for {duration_words(kept.releases)}, its lists for {duration_words(kept.memberships)}; a model is "
+        f"trained anew within {duration_words(kept.retrain)} after somebody in it may not be used any more",
+        "destination": f"handed to: {name}, {place.description} ({place.kind})"
+        if place
+        else "handed to: nobody, it stays in the workspace",
+    }
+
+
 def _few(names: Sequence[str]) -> str:
     """The first of them, and how many more there are."""
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def _lists(build: Build) -> str:
+def _size(part: dict[str, Any]) -> str:
+    """A noisy size; a scored list was not counted."""
+    return "-" if part["size"] is None else count(part["size"], part["sigma"])
+
+
+def _share(part: dict[str, Any]) -> str:
+    return "-" if part["share"] is None else percent(min(1.0, part["share"]))
+
+
+def _moment(moment: dt.datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
+
+
+def _lists(build: Build, now: dt.datetime) -> str:
     """What can be done with a release."""
+    if not build.listed(now):
+        return "its lists are read no more"
     if all(part["withheld"] for part in build.facts["parts"]):
         return "there is no list to read: every segment is below the cohort floor"
     return f"next: consentric segments members {build.segment}, or consentric segments export {build.segment} --to FILE"

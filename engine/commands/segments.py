@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from engine.commands import lifecycle
 from engine.commands.shared import Json, Where, desk
 from engine.display import table
 from governance.roles import Action
@@ -26,6 +27,7 @@ def attach(app: typer.Typer) -> None:
     several: tuple[Callable[..., None], ...] = (show, diff, members, export, recall)
     for command in several:
         segments.command()(command)
+    lifecycle.extend(segments)
     app.add_typer(segments, name="segments")
 
 
@@ -168,10 +170,7 @@ def export(
     """Write a released membership for a destination, less whoever withdrew since."""
     with desk(as_json, where) as at:
         from engine import release
-        from engine.workspace import WorkspaceError
 
-        if not to.resolve().parent.is_dir():
-            raise WorkspaceError(f"`--to`: got `{to}`, expected a file in a folder that exists")
         written = release.export(at.workspace(Action.EXPORT), name, to, destination)
         at.display.result({"file": str(to), "destination": written}, f"written: {to} (for {written})")
 

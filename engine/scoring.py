@@ -1,0 +1,181 @@
+"""Scoring: who belongs to what today, by a model that was released before. A use of its own, and nothing more is learned.
+
+    released model ──decide──> admit ──minimise──> features ──score──> quarantine ──approval──> release
+
+Policy and consent are asked anew, for the people of today, whether or not they trained the model; features have the bounds,
+the grid and the contract that it was trained with, and are coarsened as the policy of today says. Label and fairness attributes
+are not read. Only released parameters are applied, so that nothing is charged; nothing is counted either, and the size of a
+scored list is not shown. The list is a build with a passport, approvals and an end of its own, and the model's is named in it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from audit import passport as passports
+from audit.commitments import Commitments
+from engine import clusters, planning, propensity, reports, roles
+from engine.bench import Bench
+from engine.gates import Refused, gate
+from engine.planning import Prepared
+from engine.quarantine import common_facts, keeping, membership
+from engine.release import Lawful, find, in_time, permit
+from engine.stages import admit, features, minimise, still_admitted
+from engine.workspace import WorkspaceError
+from governance import builds
+from governance import minimise as minimisation
+from governance.builds import Build, Status
+from governance.consent import judged_at
+from governance.door import ReservationId
+from governance.roles import Action
+from policies.deciding import decide
+
+STEPS = 5
+"""Steps that scoring reports."""
+
+UNCHARGED = ReservationId("")
+"""Scoring reserves nothing, because it draws no noise."""
+
+_ASSURANCE = "post-processing of a released model: nothing was drawn, nothing is charged"
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """A decided use of a model: `kept` has the spec that the list is of; `prepared` what is read for it, no label and no attribute."""
+
+    model: Lawful
+    kept: Prepared
+    prepared: Prepared
+    extraction: minimisation.Prepared
+
+
+def score(bench: Bench, name: str, as_of: dt.date | None = None) -> Build:
+    """Assign the people of `as_of` (default: today) to the segments of a released model. Raises Refused, and faults."""
+    workspace = bench.workspace
+    model = find(workspace, name, Status.RELEASED, trained=True)
+    roles.authorise(workspace, Action.SCORE, model)
+    scoring = _decide(bench, permit(workspace, model), as_of)
+    with _begin(bench, model) as build:
+        bench.progress("admit")
+        admission = admit(bench, scoring)
+        bench.progress("minimise")
+        with minimise(bench, scoring, admission) as inside:
+            bench.progress("features")
+            people = features(bench, scoring, inside)
+        people = still_admitted(bench, scoring, people)
+        bench.progress("score")
+        members = membership(people.subjects, _assigned(model, people.features), [part["name"] for part in model.facts["parts"]])
+        bench.progress("quarantine")
+        with keeping(workspace, build, scoring.kept, admission, members, pa.array([], pa.string())) as kept:
+            facts = _facts(scoring, build) | {"passport": passports.dump(_passport(scoring, build, kept.commitments)).decode()}
+            retention = scoring.kept.policy.retention
+            builds.quarantine(kept.write, build.id, facts, retention.memberships, **facts["digests"], **kept.evidence)
+    return reports.refresh(workspace, build)
+
+
+def _decide(bench: Bench, lawful: Lawful, as_of: dt.date | None) -> Scoring:
+    workspace, contract, policy = bench.workspace, lawful.contract, lawful.policy
+    with workspace.store.read() as session:
+        now = judged_at(session, workspace.store.clock())
+    in_time(lawful.build, lawful.policy, now)
+    ordered = {name: lawful.spec.features[name] for name in _order(lawful.build)}
+    spec = lawful.spec.model_copy(update={"as_of": as_of or now.date(), "features": ordered})
+    if spec.as_of > now.date():
+        raise WorkspaceError(f"`--as-of`: got `{spec.as_of}`, expected a day up to today, {now.date()}")
+    read = spec.model_copy(update={"label": None, "fairness": ()})
+    prepared = planning.decided(contract, policy, read)
+    gate(decide(policy, prepared.request))
+    return Scoring(lawful, planning.decided(contract, policy, spec), prepared, planning.extraction_of(workspace, prepared))
+
+
+def day(text: str | None) -> dt.date | None:
+    """A date as YYYY-MM-DD. Raises WorkspaceError."""
+    try:
+        return dt.date.fromisoformat(text) if text is not None else None
+    except ValueError:
+        raise WorkspaceError(f"`--as-of`: got `{text}`, expected a date such as 2026-06-30") from None
+
+
+def _order(model: Build) -> list[str]:
+    """Features in the order that the model's parameters have."""
+    names: list[str] | None = model.facts.get("features")
+    if names is None:
+        raise WorkspaceError(f"build `{model.id}` does not tell the order of its features, expected one that does: build it anew")
+    return names
+
+
+@contextmanager
+def _begin(bench: Bench, model: Build) -> Iterator[Build]:
+    """The intent; whatever ends the block, the build does not stay open. The log has a rule or a type's name, never a message."""
+    store = bench.workspace.store
+    with store.transaction("score-intent") as write:
+        pinned = builds.find_plan(write.session, model.plan)
+        assert pinned is not None  # plans are never deleted
+        build = builds.start(write, pinned, model.purpose, UNCHARGED, model.id)
+    try:
+        yield build
+    except BaseException as error:
+        with store.transaction("score-failed") as write:
+            found = builds.find_build(write.session, build.id)
+            if found is not None and found.status is Status.BUILDING:
+                match error:
+                    case Refused(findings=findings):
+                        builds.refuse(write, build.id, tuple(finding.rule for finding in findings))
+                    case _:
+                        builds.fail(write, build.id, type(error).__name__)
+        raise
+
+
+def _assigned(model: Build, vectors: NDArray[np.int32]) -> NDArray[np.int64]:
+    """(n_subjects,) part of each by released parameters alone, below 0 none."""
+    released = model.facts["released_model"]
+    if "centres" in released:
+        return clusters.nearest(vectors, np.asarray(released["centres"], dtype=np.float64))
+    scores = propensity.probabilities(np.asarray(released["weights"], dtype=np.float64), vectors)
+    return np.where(scores >= released["threshold"], 0, -1)
+
+
+def _facts(scoring: Scoring, build: Build) -> dict[str, Any]:
+    model, spec = scoring.model.build, scoring.kept.spec
+    unsized = [part | {"size": None, "sigma": None, "share": None} for part in model.facts["parts"]]
+    return common_facts(scoring.kept, scoring.model.required) | {
+        "parts": unsized,
+        "headline": f"scored as of {spec.as_of} with the released model of build {model.id}; nothing was counted, so no size is shown",
+        "utility": {},
+        "verdict": model.facts["verdict"],
+        "fairness": [],
+        "privacy": {"epsilon": 0.0, "delta": spec.privacy.delta},
+        "forecast": model.facts["forecast"],
+    }
+
+
+def _passport(scoring: Scoring, build: Build, commitments: Commitments) -> passports.Passport:
+    kept = scoring.kept
+    free = passports.Privacy("0", 0, kept.spec.privacy.delta, 0.0, _ASSURANCE, ())
+    return passports.Passport(
+        segment=kept.spec.name,
+        build=build.id,
+        purpose=kept.spec.purpose,
+        spec=kept.digests["spec"].removeprefix("sha256:"),
+        policy=kept.digests["policy"].removeprefix("sha256:"),
+        contract=kept.digests["contract"].removeprefix("sha256:"),
+        consent_root=commitments.root.hex(),
+        consent_leaves=commitments.size,
+        read_sets=reports.read_sets(scoring.prepared),
+        exclusions=passports.NoisyTable((), (), 0.0),
+        snapshot=free,
+        privacy=free,
+        utility={},
+        fairness=(),
+        approvals=(),
+        recipients=(kept.spec.output.destination,) if kept.spec.output.destination else (),
+        model=scoring.model.build.id,
+    )
