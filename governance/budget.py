@@ -9,8 +9,8 @@ within a namespace always add.
 A reservation counts as spent, whole, from its transaction on, until it is released; it can be released only while nothing
 was drawn. Each draw is written down and sealed before its noise exists, so that a crash at any moment leaves at least what
 was drawn as spent. Writers hold the database's lock, so that two builds cannot both take the last of it. Each entry in the
-log repeats the cap account's running total: if the database was restored from a backup, the log is behind the checkpoint
-kept outside and is refused there, before this module is asked.
+log repeats the cap account's running total. If the database was restored from a backup, it is behind what is kept outside
+(`governance.outside`): the workspace is refused before this module is asked, and `carry` writes down what was spent since.
 
 Not here: how μ² becomes ε (`governance.accounting`), the noise (`governance.noise`).
 """
@@ -20,7 +20,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
@@ -28,7 +28,7 @@ from fractions import Fraction
 from sqlmodel import Session, col, select
 
 from governance.accounting import RESERVED_DRAWS, epsilon_of, holds, mu_squared_of
-from governance.caps import binding_cap, register_cap
+from governance.caps import binding_cap, register_cap, registered_cap, restore_cap
 from governance.door import BudgetError, Grant, Query, ReservationId, check_path
 from governance.store import Store, Transaction, micros, moment
 from governance.tables import DrawRow, ReservationRow
@@ -45,6 +45,7 @@ class Status(StrEnum):
     RESERVED = "reserved"
     SETTLED = "settled"
     RELEASED = "released"
+    CARRIED = "carried"  # spent before an old backup was put back, as the record outside says
 
 
 class BudgetExceeded(BudgetError):
@@ -209,6 +210,7 @@ def reserve(
         cap_mu_squared=str(total.mu_squared + mu_squared),
         cap_reservations=total.reservations + 1,
     )
+    transaction.keep_outside(to.cap)
     return _reservation(row)
 
 
@@ -227,6 +229,7 @@ def release(transaction: Transaction, reservation: ReservationId) -> None:
         cap_mu_squared=str(total.mu_squared),
         cap_reservations=total.reservations,
     )
+    transaction.keep_outside(row.cap_account)
 
 
 def settle(transaction: Transaction, reservation: ReservationId) -> None:
@@ -239,6 +242,7 @@ def settle(transaction: Transaction, reservation: ReservationId) -> None:
     transaction.record(
         "budget.settled", reservation=reservation, queries=len(drawn), mu_squared=str(used), draws=sum(d.draws for d in drawn)
     )
+    transaction.keep_outside(row.cap_account)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,21 +287,14 @@ class LedgerMeter:
                 mu_squared=str(grant.mu_squared),
                 draws=query.size,
             )
+            if not before:  # an older database would give back what was drawn from
+                transaction.keep_outside(row.cap_account)
 
 
 def find(session: Session, reservation: ReservationId) -> Reservation | None:
     """A reservation by its id."""
     row = session.get(ReservationRow, reservation)
     return _reservation(row) if row else None
-
-
-def undrawn(session: Session) -> tuple[Reservation, ...]:
-    """Open reservations that nothing was drawn from: of builds that are about to draw, or that died before. For `doctor`.
-
-    Releasing one that a build still wants is safe: the build's next charge is refused.
-    """
-    rows = session.exec(select(ReservationRow).where(ReservationRow.status == Status.RESERVED).order_by(col(ReservationRow.created)))
-    return tuple(_reservation(row) for row in rows if not _draws(session, ReservationId(row.id)))
 
 
 def transcript(session: Session, reservation: ReservationId) -> tuple[Draw, ...]:
@@ -340,6 +337,86 @@ def _balance(
         epsilon_of(always.mu_squared, always.draws, limit.delta),
         spent.reservations,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """All that one allocation spent; `latest`: when its newest reservation was made, microseconds."""
+
+    purpose: str
+    mu_squared: Fraction
+    draws: int
+    latest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the record outside keeps of a cap account (`governance.outside`): the registered cap, and its allocations by id."""
+
+    account: str
+    limit: Allowance | None
+    allocations: Mapping[str, Spending]
+
+
+def standing(session: Session, cap: str) -> Standing:
+    """A cap account as it is now."""
+    history = [row for row in _history(session, cap) if row.status != Status.RELEASED]
+    spent = {}
+    for allocation in sorted({row.allocation for row in history}):
+        rows = [row for row in history if row.allocation == allocation]
+        total = _total(rows)
+        spent[allocation] = Spending(rows[0].purpose, total.mu_squared, total.draws, max(row.created for row in rows))
+    return Standing(cap, registered_cap(session, cap), spent)
+
+
+def cap_accounts(session: Session) -> tuple[str, ...]:
+    """Every cap account that something was ever reserved of."""
+    return tuple(session.exec(select(ReservationRow.cap_account).distinct().order_by(ReservationRow.cap_account)))
+
+
+def close_open(transaction: Transaction) -> None:
+    """Close every reservation, before `carry`: one that an old backup brings back was perhaps given back since, and what replaced it
+    was spent, so that neither may its budget be drawn from again, nor may giving it back later lower what was carried."""
+    for row in transaction.session.exec(select(ReservationRow).where(ReservationRow.status == Status.RESERVED)).all():
+        (settle if _draws(transaction.session, row.id) else release)(transaction, ReservationId(row.id))
+
+
+def carry(transaction: Transaction, outside: Standing) -> int:
+    """Write down what was spent beyond what this database knows, one row and entry an allocation, and the cap; gives how many.
+
+    Of μ² and of draws the larger counts, each by itself. A row is dated like the newest reservation that was lost, so that it lies
+    in every period that any of them lies in, and is never below what was spent in one.
+    """
+    known = standing(transaction.session, outside.account)
+    carried = 0
+    for allocation, spent in outside.allocations.items():
+        here = known.allocations.get(allocation, Spending(spent.purpose, Fraction(0), 0, 0))
+        mu_squared, draws = max(Fraction(0), spent.mu_squared - here.mu_squared), max(0, spent.draws - here.draws)
+        if not mu_squared and not draws:
+            continue
+        delta = outside.limit.delta if outside.limit else 1.0
+        row = ReservationRow(
+            id=secrets.token_hex(8),
+            cap_account=outside.account,
+            allocation=allocation,
+            purpose=spent.purpose,
+            label="spent before a backup was put back",
+            mu_squared=str(mu_squared),
+            draws=draws,
+            epsilon=epsilon_of(mu_squared, draws, delta),
+            delta=delta,
+            status=Status.CARRIED,
+            principal=transaction.principal.name,
+            created=spent.latest,
+        )
+        transaction.session.add(row)
+        transaction.record(
+            "budget.carried", reservation=row.id, cap=outside.account, allocation=allocation, mu_squared=row.mu_squared, draws=draws
+        )
+        carried += 1
+    if outside.limit is not None:
+        restore_cap(transaction, outside.account, outside.limit)
+    return carried
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,15 @@ def accept_cap(transaction: Transaction, account: str, policy: Policy) -> Allowa
     _keep(transaction, account, policy.budgets.cap)
     told = {f"{name}_before": value for name, value in _facts(before).items()} if before else {}
     transaction.record("budget.cap_accepted", cap=account, **_facts(policy.budgets.cap), **told, policy=policy.digest())
+    transaction.keep_outside(account)
     return before
+
+
+def restore_cap(transaction: Transaction, account: str, limit: Allowance) -> None:
+    """Let the cap that the record outside has bind again, after an old backup was put back."""
+    if registered_cap(transaction.session, account) != limit:
+        _keep(transaction, account, limit)
+        transaction.record("budget.cap_restored", cap=account, **_facts(limit))
 
 
 def _keep(transaction: Transaction, account: str, limit: Allowance) -> None:
