@@ -1,4 +1,4 @@
-"""What `consentric doctor` checks, each with a remedy: keys, modes, checkpoint, leftovers, reservations, versions."""
+"""What `consentric doctor` checks, each with a remedy: keys, modes, databases, checkpoint, leftovers, reservations, versions."""
 
 from __future__ import annotations
 
@@ -9,15 +9,28 @@ from pathlib import Path
 
 from audit import log as audit_log
 from audit.merkle import IntegrityError
-from engine import release
+from engine import copies, release, roles
+from engine.files import PARTIAL, abandoned
 from engine.gates import Exit
 from engine.workspace import Workspace
-from governance import budget, builds
+from governance import budget, builds, migrations, rotation
 from governance.builds import Status
+from governance.databases import file_of
+from governance.outside import BehindError, check_key
 from governance.pseudonyms import key_faults
+from governance.remote_tables import reach
+from governance.roles import Action
+from governance.store import SchemaError, StoreError
+from governance.suppression import SuppressionError
 
 TESTED = {"duckdb": "2.0", "sqlglot": "30.30", "opendp": "0.16", "scikit-learn": "1.7"}
 """Versions whose behaviour the engine leans on (FINDINGS of the project); others may work and were not tried."""
+
+
+REACHED, SCHEMA = "database", "schema"
+KEPT = "kept outside"
+NEEDED = frozenset({REACHED, SCHEMA})
+"""Checks without which the database cannot be looked into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +50,88 @@ def examine(where: Path | None, repair: bool) -> list[Check]:
     checks = [*_keys(workspace), _modes(workspace)]
     if not all(check.ok for check in checks):  # without its keys nothing else of a workspace can be looked at
         return checks
+    checks += _database(workspace)
+    if not all(check.ok for check in checks if check.name in NEEDED):
+        return checks
+    checks += (outside := _outside(workspace))
+    if not all(check.ok for check in outside):
+        return checks
     try:
-        workspace.open(alone=repair)
+        roles.authorise(workspace.open(alone=repair), Action.MAINTAIN if repair else Action.EXAMINE)
     except IntegrityError as error:
         return [*checks, Check("log", False, str(error), "run `consentric audit verify`; keep the files as they are", Exit.INTEGRITY)]
     checks += [
+        _rotations(workspace, repair),
         *_purpose_keys(workspace),
         _checkpoint(workspace),
         *_stranded(workspace, repair),
         _leftovers(workspace, repair),
         _passports(workspace, repair),
+        _overdue(workspace),
     ]
-    return [*checks, *_versions()]
+    return [*checks, *_connections(workspace), *_versions()]
 
 
 def _keys(workspace: Workspace) -> list[Check]:
     faults = workspace.keys.faults()
+    variables = [variable for name in workspace.keys.names() if (variable := workspace.keys.variable(name))]
+    sources = f"from the environment: {', '.join(variables)}; the others from files" if variables else "from files"
     return [Check("keys", False, str(fault), fault.remedy) for fault in faults] or [
-        Check("keys", True, "all readable, by their owner alone")
+        Check("keys", True, f"all readable, by their owner alone; {sources}")
     ]
+
+
+def _database(workspace: Workspace) -> list[Check]:
+    """Whether it can be reached, has this version's schema, and keeps what it acknowledges."""
+    url = workspace.settings.database_url
+    kind = "SQLite" if file_of(url) else "PostgreSQL"
+    try:
+        workspace.store.require_schema()
+        doubts = workspace.store.doubts()
+    except SchemaError as error:
+        detail, _, remedy = str(error).partition("; ")
+        return [Check(REACHED, True, kind), Check(SCHEMA, False, detail, remedy)]
+    except StoreError as error:
+        return [Check(REACHED, False, str(error), "start it, or correct `database.url` in consentric.toml or CONSENTRIC_DATABASE_URL")]
+    found = [Check(REACHED, True, kind), Check(SCHEMA, True, migrations.HEAD)]
+    return found + [Check("durability", False, doubt, remedy) for doubt, remedy in doubts]
+
+
+def _outside(workspace: Workspace) -> list[Check]:
+    """What is kept outside the workspace: whether it is there, and whether the database is no older than what it says."""
+    faults = workspace.suppression.faults()
+    if faults:
+        return [Check(KEPT, False, str(fault).removesuffix(f"; {fault.remedy}"), fault.remedy) for fault in faults]
+    try:
+        with workspace.store.read() as session:
+            workspace.outside.hold(session)
+            check_key(session, workspace.suppression)
+    except SuppressionError as fault:
+        return [Check(KEPT, False, str(fault).removesuffix(f"; {fault.remedy}"), fault.remedy)]
+    except BehindError as error:
+        return [Check(KEPT, False, str(error).partition("; ")[0], "consentric rights replay", Exit.INTEGRITY)]
+    return [Check(KEPT, True, f"in {workspace.suppression.folder}")]
+
+
+def _connections(workspace: Workspace) -> list[Check]:
+    """Databases that sources are in."""
+    checks = []
+    for name, url in sorted(workspace.settings.connections.items()):
+        fault = reach(name, url)
+        remedy = None if fault is None else "start it, or correct its address, its user and its password"
+        checks.append(Check(f"connection {name}", fault is None, fault or "answers", remedy))
+    return checks
+
+
+def _rotations(workspace: Workspace, repair: bool) -> Check:
+    """Keys whose exchange a crash cut short."""
+    unfinished = rotation.unfinished(workspace.keys)
+    if repair and unfinished:
+        with workspace.store.transaction("doctor") as write:
+            write.record("doctor.finished_rotation", keys=list(rotation.finish(write.session, workspace.keys)))
+        unfinished = ()
+    remedy = "consentric doctor --repair" if unfinished else None
+    return Check("rotations", not unfinished, f"{len(unfinished)} cut short", remedy)
 
 
 def _purpose_keys(workspace: Workspace) -> list[Check]:
@@ -90,8 +166,9 @@ def _stranded(workspace: Workspace, repair: bool) -> list[Check]:
         for build in stranded:
             with workspace.store.transaction("doctor") as write:
                 builds.fail(write, build.id, "crashed")
-                drawn = budget.transcript(write.session, build.reservation)
-                (budget.settle if drawn else budget.release)(write, build.reservation)
+                if build.model is None:  # scoring reserves nothing
+                    drawn = budget.transcript(write.session, build.reservation)
+                    (budget.settle if drawn else budget.release)(write, build.reservation)
         return [Check("builds", True, f"{len(stranded)} unfinished builds closed")]
     return [
         Check("builds", False, f"build `{build.id}` of `{build.segment}` did not end", "if it does not run: consentric doctor --repair")
@@ -107,28 +184,44 @@ def _leftovers(workspace: Workspace, repair: bool) -> Check:
         path
         for kind, states in keep.items()
         for path in (workspace.hidden / kind).glob("*")
-        if known.get(builds.BuildId(path.name)) not in states
+        if path.suffix != PARTIAL and known.get(builds.BuildId(path.name)) not in states
     ] + list(workspace.hidden.glob("spill-*"))  # of a locked room (governance.room): may hold rows
-    if repair and found:
+    drafts = abandoned(workspace.hidden)
+    if repair and (found or drafts):
         with workspace.store.transaction("doctor") as write:
-            write.record("doctor.cleared", folders=len(found))
+            write.record("doctor.cleared", folders=len(found), drafts=drafts)
         for path in found:
             shutil.rmtree(path, ignore_errors=True)
+        drafts -= abandoned(workspace.hidden, clear=True)
         found = []
-    remedy = "consentric doctor --repair" if found else None
-    return Check("leftovers", not found, f"{len(found)} folders of builds that were cut short", remedy)
+    left = len(found) + drafts
+    remedy = "consentric doctor --repair" if left else None
+    return Check("leftovers", not left, f"{left} folders and drafts of what was cut short", remedy)
 
 
 def _passports(workspace: Workspace, repair: bool) -> Check:
     """Releases whose passport a crash kept from being issued; it is issued at the next look at members too."""
     with workspace.store.read() as session:
         found = builds.builds(session, status=Status.RELEASED)
-    without = [build for build in found if not (release.released(workspace, build.id) / release.PASSPORT).exists()]
+    without = [build for build in found if not (copies.released(workspace, build.id) / release.PASSPORT).exists()]
     if repair:
         for build in without:
             release.passport(workspace, build)
         without = []
     return Check("passports", not without, f"{len(without)} releases without", "consentric doctor --repair" if without else None)
+
+
+def _overdue(workspace: Workspace) -> Check:
+    """What the clock ended and no sweep deleted yet, and models that should have been trained anew."""
+    now = workspace.store.clock()
+    with workspace.store.read() as session:
+        live = [build for status in (Status.QUARANTINED, Status.RELEASED) for build in builds.builds(session, status=status)]
+        ended = [build for build in live if builds.ended(session, build, now)]
+    late = [f"build `{build.id}` of `{build.segment}` has expired" for build in ended]
+    late += [
+        f"build `{build.id}` of `{build.segment}` was to be retrained" for build in live if build.retrain_by and now >= build.retrain_by
+    ]
+    return Check("deadlines", not late, "; ".join(late) or "none passed", "consentric sweep; build anew" if late else None)
 
 
 def _versions() -> list[Check]:

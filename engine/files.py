@@ -1,7 +1,8 @@
 """Files that are there whole or not at all: written beside, flushed to the disk, then renamed. Writers do not meet.
 
-A draft folder has a name of its own; what a crash leaves of it is found by `doctor`. A file's draft has one name, which
-writers hold in turn, so that a crash leaves at most one beside a target that may lie in somebody else's folder.
+A draft folder has a name of its own. A file's draft has one name, which writers hold in turn, so that a crash leaves at
+most one beside a target that may lie in somebody else's folder. Whoever writes a draft holds a lock on it, so that what a crash
+left is told from what is being written (`abandoned`).
 """
 
 from __future__ import annotations
@@ -21,27 +22,49 @@ PARTIAL = ".partial"
 
 
 @contextmanager
-def whole_folder(target: Path, name: str) -> Iterator[Path]:
-    """A folder to fill, which becomes `target` (replacing a leftover) when the block ends well. `name` is that of its failpoints."""
-    with draft_folder(target) as partial:
-        yield partial
-        flush_folder(partial, name)
-        place_folder(partial, target, name)
-
-
-@contextmanager
 def draft_folder(target: Path) -> Iterator[Path]:
     """A folder of this writer alone beside `target`; removed at the end of the block, unless it was placed."""
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    partial = Path(tempfile.mkdtemp(prefix=f"{target.name}.", suffix=PARTIAL, dir=target.parent))
+    while True:
+        partial = Path(tempfile.mkdtemp(prefix=f"{target.name}.", suffix=PARTIAL, dir=target.parent))
+        handle = os.open(partial, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if _same(handle, partial):
+            break
+        os.close(handle)  # it was taken for abandoned before it was held
     try:
         yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        os.close(handle)
+
+
+def abandoned(folder: Path, clear: bool = False) -> int:
+    """How many drafts, at any depth of `folder`, nobody is writing: a crash left them. `clear` removes them."""
+    found = 0
+    for path in list(folder.rglob(f"*{PARTIAL}")):
+        with suppress(FileNotFoundError, BlockingIOError):
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                found += 1
+                if clear:
+                    remove(path)  # while it is held, so that no writer takes it up again
+            finally:
+                os.close(handle)
+    return found
+
+
+def remove(path: Path) -> None:
+    """A file, or a folder and all that is in it; what is not there is not missed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def flush_folder(partial: Path, name: str) -> None:
-    """Make a draft and its files durable."""
+    """Make a draft and its files durable. `name` is that of the failpoints, here and below."""
     reach(f"{name}:before-sync")
     for path in partial.iterdir():
         sync(path)

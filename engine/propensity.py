@@ -154,10 +154,15 @@ def fit(cohort: Cohort, grant: Grant, noise: NoiseSource, progress: Callable[[st
 
 def score(model: PropensityModel, features: NDArray[np.generic]) -> NDArray[np.int64]:
     """Probability of each subject, (n_subjects,), on the grid 0..ONE. `features` (n_subjects, d) on the grid."""
-    scores = np.empty(len(features), dtype=np.int64)
+    return probabilities(model.weights, features)
+
+
+def probabilities(weights: Array, features: NDArray[np.generic]) -> NDArray[np.int64]:
+    """The same by released `weights` (d + 1,) alone."""
+    scores, table = np.empty(len(features), dtype=np.int64), _logistic_table()
     for start in range(0, len(features), ROWS):
         rows = np.asarray(features[start : start + ROWS], dtype=np.float64)
-        scores[start : start + ROWS] = _probability(rows, model.weights, model.table)
+        scores[start : start + ROWS] = _probability(rows, weights, table)
     return scores
 
 

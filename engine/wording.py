@@ -14,6 +14,8 @@ _WORDS = {
     Reason.REQUESTED: "asked, no answer yet",
     Reason.NO_NOTICE: "no proof of notice",
     Reason.NO_BASIS: "no legal basis in their jurisdiction",
+    Reason.CHILD: "a child, without a guardian's consent",
+    Reason.MERGED: "another key of the same person stands for it",
 }
 
 

@@ -1,6 +1,6 @@
 """Commands in children of a process that has imported everything, so that a kill meets a build and not seconds of imports.
 
-`python -m tests.nursery` reads a request a line and answers a line, both JSON. Noise leaves a durable mark each time it was
+Run as a program, this file reads a request a line and answers a line, both JSON. Noise leaves a durable mark each time it was
 drawn, in the file that `CONSENTRIC_TEST_MARKS` names.
 """
 
@@ -34,8 +34,8 @@ class Nursery:
     """The process that is asked; a context manager."""
 
     def __enter__(self) -> Self:
-        words = [sys.executable, "-W", "ignore", "-m", "tests.nursery"]
-        single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        words = [sys.executable, "-W", "ignore", __file__]  # by its path: other distributions install a package `tests`
+        single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         self._process = subprocess.Popen(
             words, cwd=ROOT, env=os.environ | single, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
@@ -58,7 +58,7 @@ def main() -> None:
     import opendp.prelude  # noqa: F401  (what takes long to import)
     import sklearn.cluster  # noqa: F401
 
-    from engine import consents, pipeline, release, views  # noqa: F401
+    from engine import afterwards, consents, pipeline, release, views  # noqa: F401
     from engine.cli import app
 
     for line in sys.stdin:

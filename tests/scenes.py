@@ -28,6 +28,7 @@ from audit import log as audit_log
 from audit import passport as passports
 from engine import pipeline
 from engine.bench import Bench
+from engine.settings import FILE
 from engine.workspace import Workspace
 from governance import budget, builds, consent
 from governance.builds import Build, Status
@@ -35,6 +36,8 @@ from governance.consent import ConsentEvent
 from governance.noise import NoiseSource
 from governance.principals import UNSAFE_VARIABLE
 from governance.pseudonyms import pseudonyms
+from governance.roles import Role
+from governance.suppression import FOLDER_VARIABLE
 from governance.tables import DrawRow, ReservationRow, SnapshotRow
 
 with warnings.catch_warnings():  # typer 0.20 imports names that click 8.5 deprecates
@@ -48,7 +51,9 @@ COMMAND = typer.main.get_command(app)
 
 ADS = "marketing.advertising.first_party.targeted"
 FAIR = "analytics.reporting"
-ANALYST, OFFICER, OTHER = "ana", "olga", "otto"
+ANALYST, OFFICER, OTHER, AUDITOR = "ana", "olga", "otto", "aura"
+ROLES = {Role.ANALYST: (ANALYST,), Role.OFFICER: (OFFICER, OTHER), Role.AUDITOR: (AUDITOR,), Role.ADMINISTRATOR: (ANALYST,)}
+"""As in a small house: whoever builds keeps the machine too, and two others decide."""
 
 CUSTOMERS = 3000
 SUBJECTS = tuple(f"person-{number:05d}" for number in range(CUSTOMERS))
@@ -176,10 +181,15 @@ class Shop:
     root: Path
 
     @classmethod
-    def make(cls, root: Path) -> Shop:
-        """Documents, data and consents; nothing is planned or built."""
-        Workspace.create(root, demo=True, officers=[OFFICER], environment={UNSAFE_VARIABLE: ANALYST})
+    def make(cls, root: Path, database: str | None = None) -> Shop:
+        """Documents, data and consents; nothing is planned or built. `database`: the URL of an empty one, instead of SQLite."""
+        kept = {FOLDER_VARIABLE: "{workspace}.outside"}  # a sibling, so that copies have one of their own
+        placed = {"CONSENTRIC_DATABASE_URL": database} if database else {}
+        Workspace.create(root, demo=True, roles=ROLES, environment={UNSAFE_VARIABLE: ANALYST, **kept, **placed})
         shop = cls(root)
+        if database:
+            text = (root / FILE).read_text()
+            (root / FILE).write_text(text.replace("sqlite:///{workspace}/.consentric/metadata.db", database))
         shop.furnish()
         shop.run("consent", "import", str(root / "data" / "consents.csv"))
         return shop
@@ -200,7 +210,14 @@ class Shop:
         if (self.root / ".consentric" / "metadata.db-wal").exists():
             gc.collect()  # ends the connections of earlier commands of this process, and so the journal
         shutil.copytree(self.root, to)
+        if self.outside.exists():
+            shutil.copytree(self.outside, Shop(to).outside)
         return Shop(to)
+
+    @property
+    def outside(self) -> Path:
+        """What is kept outside the workspace."""
+        return self.root.with_name(f"{self.root.name}.outside")
 
     def run(self, *words: str, by: str = ANALYST, env: Mapping[str, str] | None = None) -> Ran:
         """A command in this workspace, as `by`."""
@@ -241,9 +258,17 @@ class Shop:
         return Ledger(reservations, draws, snapshots)
 
     def log(self) -> list[dict[str, Any]]:
-        """Every entry."""
-        entries: list[dict[str, Any]] = self.run("audit", "log", "--last", "0", "--json").data["entries"]
-        return entries
+        """Every entry but looks at the log, of which this is one."""
+        entries: list[dict[str, Any]] = self.run("audit", "log", "--last", "0", "--json", by=AUDITOR).data["entries"]
+        return [entry for entry in entries if entry["action"] != "log.read"]
+
+    def appoint(self, **lists: Sequence[str]) -> None:
+        """Write who is what into consentric.toml: `officers=[...]` and so on."""
+        file = self.root / FILE
+        lines = [line for line in file.read_text().splitlines() if line.split(" ")[0] not in lists]
+        at = lines.index("[roles]") + 1
+        lines[at:at] = [f"{key} = {json.dumps([*names])}" for key, names in lists.items()]
+        file.write_text("\n".join(lines) + "\n")
 
     def spent(self) -> float:
         """ε spent of the cap."""
@@ -288,13 +313,28 @@ class Shop:
         return self.run("audit", "verify").code
 
 
+ALONE = frozenset({"--repair", "erase", "replay", "rotate", "restore", "migrate"})
+"""Words of commands that must be alone in a workspace."""
+
+
 def run(*words: str, env: Mapping[str, str] | None = None) -> Ran:
     """A command of the command line, in this process."""
-    if "--repair" in words:
+    alone = bool(ALONE & {*words})
+    if alone:
         gc.collect()  # gives back what earlier commands of this process hold in use
     result = CliRunner().invoke(COMMAND, list(words), env=dict(env or {}), prog_name="consentric")
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return Ran(result.exit_code, result.stdout, result.stderr)
+    ran = Ran(result.exit_code, result.stdout, result.stderr)
+    if alone:
+        del result
+        gc.collect()
+    return ran
+
+
+def settle() -> None:
+    """Spare later collections, of which tests of commands need many, whatever was imported so far."""
+    gc.collect()
+    gc.freeze()
 
 
 def listed(file: Path) -> set[str]:

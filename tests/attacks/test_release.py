@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import multiprocessing
 import multiprocessing.synchronize
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import engine.workspace
 from engine import release
 from engine.workspace import Workspace
 from governance.builds import Status
@@ -136,6 +138,19 @@ def test_what_is_in_quarantine_is_for_its_owner_alone(shop: Shop) -> None:
         assert folder.stat().st_mode & 0o077 == 0
 
 
+def test_a_clock_that_is_put_back_opens_no_release_that_ended(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest entry of the log tells how late it is, whatever the clock says."""
+    assert shop.run("approve", "returners", by=OFFICER).code == 0
+    later = dt.datetime.now(dt.UTC) + dt.timedelta(days=366)
+    monkeypatch.setattr(engine.workspace, "now", lambda: later)
+    shop.withdraw(SUBJECTS[:1])
+    monkeypatch.undo()
+    for words in (("members", "returners"), ("export", "returners", "--to", str(shop.root / "x.csv")), ("score", "returners")):
+        refused = shop.run("segments", *words)
+        assert refused.code == 3 and "release-expired" in refused.err and refused.out == "", words
+    assert not (shop.root / "x.csv").exists()
+
+
 def test_a_link_in_the_place_of_an_export_is_not_followed(shop: Shop, tmp_path: Path) -> None:
     assert shop.run("approve", "returners", by=OFFICER).code == 0
     victim = tmp_path / "victim"
@@ -143,6 +158,53 @@ def test_a_link_in_the_place_of_an_export_is_not_followed(shop: Shop, tmp_path: 
     (tmp_path / ".list.csv.partial").symlink_to(victim)
     assert shop.run("segments", "export", "returners", "--to", str(tmp_path / "list.csv")).code == 1
     assert victim.read_text() == "keep" and not (tmp_path / "list.csv").exists()
+
+
+def test_an_export_replaces_nothing_of_the_workspace_and_no_file_that_is_not_one(shop: Shop, tmp_path: Path) -> None:
+    """Evidence, sources and documents stay what they are, and whatever else is about."""
+    assert shop.run("approve", "returners", by=OFFICER).code == 0
+    build, other = shop.newest("returners").id, tmp_path / "other.csv"
+    other.write_text("keep")
+    (tmp_path / "link").symlink_to(shop.root / "data")
+    inside = (f".consentric/builds/{build}/considered.parquet", "data/purchases.parquet", "new.csv", "../link/purchases.parquet")
+    before = {place: (shop.root / place).read_bytes() for place in inside if (shop.root / place).exists()}
+    for place in (*inside, "../other.csv"):
+        for words in (("export", "returners"), ("score", "returners")):
+            refused = shop.run("segments", *words, "--to", str(shop.root / place))
+            assert refused.code == 2 and "expected" in refused.err, (place, words)
+    assert before == {place: (shop.root / place).read_bytes() for place in before} and len(before) == 3
+    assert other.read_text() == "keep" and not (shop.root / "new.csv").exists()
+    assert [shop.run("segments", "export", "returners", "--to", str(tmp_path / "mine.csv")).code for _ in range(2)] == [0, 0]
+
+
+def test_a_damaged_file_holds_up_no_recall_and_no_sweep_of_others(shop: Shop) -> None:
+    """An erasure that cannot be finished stops what reads people, and not what takes the damage away."""
+    assert shop.run("approve", "returners", by=OFFICER).code == 0
+    (shop.root / "data" / "consents.csv").unlink()
+    build, someone = shop.newest("returners").id, SUBJECTS[0]
+    pq.write_table(pa.table({"pseudonym": ["x"]}), shop.root / ".consentric" / "builds" / build / "considered.parquet")
+    erased = shop.run("rights", "erase", someone, "--yes", by=OFFICER)
+    assert erased.code == 2 and "considered.parquet` is damaged" in erased.err
+    assert shop.run("segments", "members", "returners").code == 2
+    swept = shop.run("sweep", "--json", by=OFFICER)
+    assert swept.code == 0 and "is damaged" in swept.data["problems"][0] and "is not finished" in swept.err
+    assert shop.run("segments", "recall", "returners", by=OFFICER).code == 0
+    assert shop.run("segments", "list").code == 0  # which finished the erasure
+    assert [entry["action"] for entry in shop.log()].count("erasure.finished") == 1
+
+
+def test_a_yes_to_another_policy_or_of_somebody_who_is_no_officer_any_more_releases_nothing(shop: Shop) -> None:
+    shop.write("policies", POLICY | {"approvals": {"required": 2}})
+    assert shop.run("approve", "returners", by=OFFICER).code == 0
+    shop.write("policies", POLICY | {"approvals": {"required": 2}, "retention": {"releases": "3650d"}})
+    assert shop.run("approve", "returners", by=OTHER).code == 0
+    assert shop.newest("returners").status is Status.QUARANTINED
+    shop.appoint(officers=[OFFICER])
+    assert shop.run("approve", "returners", by=OFFICER).code == 0
+    assert shop.newest("returners").status is Status.QUARANTINED
+    shop.appoint(officers=[OFFICER, OTHER])
+    assert shop.run("approve", "returners", by=OFFICER).code == 0
+    assert shop.newest("returners").status is Status.RELEASED
 
 
 def test_a_member_smuggled_into_the_kept_membership_does_not_get_out_without_consent(shop: Shop) -> None:

@@ -18,7 +18,8 @@ def main() -> None:
     for title, module, arguments in (
         ("governed features ÷ the same SQL on plain DuckDB", "features", sizes),
         ("whole builds as events grow", "builds", sizes),
-        ("admission", "admission", ["1e6"]),
+        ("admission", "admission", sizes),
+        ("a sweep after one withdrawal", "sweep", ["1e6"]),
         ("DP clusters: inertia ÷ best of non-private restarts", "clusters", [seeds]),
         ("DP propensity: AUC lost against non-private logistic regression", "propensity", [seeds]),
     ):

@@ -228,4 +228,4 @@ def test_killed_around_every_durable_step_of_an_export(nursery: Nursery, release
         check(death.shop)
         assert death.shop.run(*words[:-1], str(file)).code == 0
         assert listed(file) == death.shop.members("groups")
-        assert {path.name for path in file.parent.iterdir()} <= {"shop", "x.csv", "marks"}
+        assert {path.name for path in file.parent.iterdir()} <= {"shop", death.shop.outside.name, "x.csv", "marks"}

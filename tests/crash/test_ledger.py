@@ -15,7 +15,7 @@ from sqlmodel import Session
 from audit import failpoint, log
 from audit.checkpoint import CheckpointFile
 from governance import snapshots
-from governance.budget import BudgetExceeded, LedgerMeter, accounts, balances, release, reserve, settle, transcript, undrawn
+from governance.budget import BudgetExceeded, LedgerMeter, accounts, balances, close_open, release, reserve, settle, transcript
 from governance.door import Contribution, Grant, LocalCohort, Query, ReservationId, StepName, register
 from governance.principals import Principal
 from governance.store import Store
@@ -54,7 +54,7 @@ def sealed(folder: Path) -> Store:
 
 
 def spend(folder: Path) -> None:
-    """A build as the ledger sees it: reserve, draw twice, settle; then an undrawn reservation is released."""
+    """A build as the ledger sees it: reserve, draw twice, settle; then one that nothing was drawn from is released."""
     store, rules = sealed(folder), policy()
     cohort_of = {"features": np.ones((5, 2))}
     with store.transaction("reserve") as transaction:
@@ -135,8 +135,7 @@ def test_a_kill_at_any_step_leaves_what_was_drawn_as_spent(tmp_path: Path) -> No
         assert child(folder, spend, {failpoint.KILL: point}) == -signal.SIGKILL, point
         store = check(folder)
         with store.transaction() as transaction:  # the next command: tidy up, and carry on
-            for abandoned in undrawn(transaction.session):
-                release(transaction, abandoned.id)
+            close_open(transaction)
             transaction.record("doctor.tidied")
         spent_before = bool(drawn(folder))
         try:

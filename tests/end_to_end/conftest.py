@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.scenes import ANALYST, OFFICER, Shop
+from tests.scenes import ANALYST, OFFICER, Shop, settle
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """Nothing planned, nothing built."""
-    return Shop.make(tmp_path_factory.mktemp("made") / "shop")
+    shop = Shop.make(tmp_path_factory.mktemp("made") / "shop")
+    settle()
+    yield shop
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +26,7 @@ def waiting(made: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     shop = made.copy(tmp_path_factory.mktemp("waiting") / "shop")
     for segment in ("groups", "returners"):
         assert shop.run("build", segment, by=ANALYST).code == 0
+    settle()
     return shop
 
 

@@ -14,7 +14,9 @@ import pytest
 import typer.main
 
 from engine.cli import app
-from tests.scenes import ADS, ANALYST, OFFICER, SUBJECTS, Shop, environment, run
+from governance import exports, key_backup
+from governance.exports import NoticeId
+from tests.scenes import ADS, ANALYST, OFFICER, SUBJECTS, Shop, environment, run, write_consents
 
 SLOW_TO_IMPORT = {
     "duckdb",
@@ -29,6 +31,9 @@ SLOW_TO_IMPORT = {
     "pydantic",
     "cryptography",
     "rich",
+    "cedarpy",
+    "jwt",
+    "alembic",
 }
 
 
@@ -41,6 +46,9 @@ def commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[st
             yield from commands(command, (*path, name))
 
 
+NOTICE = NoticeId("0123456789abcdef")
+BACKUP = "keys.backup"
+PASSPHRASE = {"CONSENTRIC_KEY_PASSPHRASE": "correct horse battery staple"}
 LEAVES = sorted(path for path in commands() if not any(other[: len(path)] == path and other != path for other in commands()))
 USES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("approve",): ("groups",),
@@ -50,32 +58,76 @@ USES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("audit", "verify"): (),
     ("budget",): (),
     ("build",): ("groups",),
+    ("consent", "decode"): ("1YNN",),
     ("consent", "grant"): (SUBJECTS[0], ADS),
     ("consent", "import"): ("data/consents.csv", "--again"),
+    ("consent", "merge"): (SUBJECTS[0], "--into", SUBJECTS[5]),
+    ("consent", "object"): (SUBJECTS[0],),
     ("consent", "show"): (SUBJECTS[0],),
+    ("consent", "signals"): (),
+    ("consent", "snapshot"): (),
+    ("consent", "split"): (SUBJECTS[1],),
     ("consent", "stats"): (),
     ("consent", "withdraw"): (SUBJECTS[0],),
     ("doctor",): (),
     ("fairness",): ("returners",),
     ("init",): ("elsewhere", "--demo"),
+    ("keys", "backup"): ("new.backup",),
+    ("keys", "list"): (),
+    ("keys", "restore"): (BACKUP,),
+    ("keys", "rotate"): ("split", "--yes"),
+    ("migrate",): (),
     ("plan",): ("groups", "--compare", "0.5,1"),
     ("policy", "check"): (),
+    ("policy", "diff"): ("rules", "strict"),
     ("policy", "explain"): ("purchases.street", "--dataset", "shop", "--policy", "rules", "--purpose", ADS),
+    ("policy", "test"): ("strict",),
+    ("rights", "access"): (SUBJECTS[0],),
+    ("rights", "erase"): (SUBJECTS[0], "--yes"),
+    ("rights", "object"): (SUBJECTS[0],),
+    ("rights", "replay"): (),
+    ("roles",): (),
     ("schema",): ("contract",),
+    ("segments", "acknowledge"): (NOTICE,),
     ("segments", "diff"): ("groups", "returners"),
-    ("segments", "export"): ("returners", "--to", "list.csv"),
+    ("segments", "export"): ("returners", "--to", "../list.csv"),
     ("segments", "list"): (),
     ("segments", "members"): ("returners",),
+    ("segments", "notices"): (),
     ("segments", "recall"): ("returners",),
+    ("segments", "score"): ("returners",),
     ("segments", "show"): ("returners",),
+    ("sweep",): (),
 }
 """How each command is used where `returners` is released and `groups` waits; `demo` has a test of its own."""
+
+
+THE_ANALYSTS = {("build",), ("keys",), ("migrate",), ("rights", "replay")}
+"""What officers may not do; the analyst of the shop is its administrator too."""
+
+ANYBODYS = {("init",), ("schema",), ("roles",), ("consent", "decode"), ("audit", "verify"), ("audit", "checkpoint"), ("policy", "test")}
+"""What needs no role: it shows no data, and nothing that was made of it."""
+
+
+@pytest.fixture(autouse=True)
+def a_passphrase_that_is_cheap_to_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in PASSPHRASE.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(key_backup, "COST", 2)
 
 
 @pytest.fixture(scope="module")
 def mixed(waiting: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     shop = waiting.copy(tmp_path_factory.mktemp("mixed") / "shop")
     assert shop.run("approve", "returners", by=OFFICER).code == 0
+    with shop.workspace().store.transaction("notice") as write:
+        handed = exports.intend(write, shop.newest("returners").id, "returners", "mail", "list.csv")
+        exports.open_notice(write, NOTICE, handed, whole=False)
+    assert shop.run("consent", "merge", SUBJECTS[1], "--into", SUBJECTS[2], by=OFFICER).code == 0
+    with pytest.MonkeyPatch.context() as cheap:
+        cheap.setattr(key_backup, "COST", 2)
+        assert shop.run("keys", "backup", str(shop.root / BACKUP), env=PASSPHRASE).code == 0
+    write_consents(shop.root / "data" / "consents.csv", SUBJECTS[-3:])  # of nobody who is erased here
     return shop
 
 
@@ -97,11 +149,12 @@ def test_json_parses_and_is_all_that_is_on_stdout(
 ) -> None:
     shop = mixed.copy(tmp_path / "shop")
     monkeypatch.chdir(shop.root)
-    ran = shop.run(*path, *USES[path], "--json", by=OFFICER if path != ("build",) else ANALYST)
+    by = ANALYST if {path, path[:1]} & THE_ANALYSTS else OFFICER
+    ran = shop.run(*path, *USES[path], "--json", by=by)
     assert ran.code == 0, ran
     found = json.loads(ran.out)
     assert isinstance(found, dict) and found
-    text = mixed.copy(tmp_path / "again").run(*path, *USES[path], by=OFFICER)
+    text = mixed.copy(tmp_path / "again").run(*path, *USES[path], by=by)
     assert "\x1b" not in text.out + text.err + ran.err
 
 
@@ -127,12 +180,15 @@ def test_json_parses_and_is_all_that_is_on_stdout(
         ("audit", "log", "--last", "many"),
         ("audit", "verify", "no-such-passport.json"),
         ("policy", "explain", "purchases.street", "--dataset", "nonsense", "--policy", "rules", "--purpose", ADS),
+        ("policy", "diff", "rules", "nonsense"),
+        ("policy", "test", "nonsense"),
+        ("policy", "test", "--mutants"),
         ("approve", "nothing-of-that-name"),
         ("plan", "../segments/groups"),
     ],
 )
 def test_wrong_usage_exits_2_with_one_error(mixed: Shop, words: tuple[str, ...]) -> None:
-    failed = mixed.run(*words)
+    failed = mixed.run(*words, by=OFFICER if words[0] == "approve" else ANALYST)
     assert failed.code == 2 and failed.out == "" and "error" in failed.err.lower() and "Traceback" not in failed.err
 
 
@@ -141,6 +197,28 @@ def test_what_went_wrong_is_json_too(mixed: Shop) -> None:
     assert failed.data["exit"] == 2 and "nothing-of-that-name" in failed.data["error"]
     refused = mixed.run("consent", "stats", "--json", by=ANALYST)
     assert refused.code == 3 == refused.data["exit"] and refused.data["refused"][0]["rule"] == "exact-figures-are-the-officers"
+
+
+@pytest.mark.parametrize("path", USES, ids=" ".join)
+def test_whoever_has_no_role_gets_nothing_from_any_command(
+    mixed: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]
+) -> None:
+    """So that no command opens a workspace without naming the action that it needs."""
+    shop = mixed.copy(tmp_path / "shop")
+    monkeypatch.chdir(shop.root)
+    ran = shop.run(*path, *USES[path], by="nobody")
+    denied = [entry for entry in shop.log() if entry["action"] == "access.denied" and entry["principal"] == "nobody"]
+    if path in ANYBODYS:
+        assert ran.code == 0 and not denied
+    else:
+        assert ran.code == 3 and ran.out == "" and "`nobody` has no role" in ran.err
+        assert len(denied) == 1 and not (shop.root / "list.csv").exists()
+
+
+def test_wrong_usage_is_json_too(mixed: Shop) -> None:
+    for words in (("plan", "groups", "--nonsense"), ("nonsense",), ("plan",), ("audit", "log", "--last", "many")):
+        failed = mixed.run(*words, "--json")
+        assert failed.code == 2 == failed.data["exit"] and failed.data["error"] in failed.err.replace("Error: ", "")
 
 
 def test_a_group_without_a_command_shows_its_help() -> None:

@@ -65,7 +65,7 @@ def state(folder: Path) -> dict[str, bytes]:
 
 def test_the_demo_builds_two_segments_and_says_what_next(demo: Demo) -> None:
     status = {
-        name: {row["segment"]: row["status"] for row in demo.shop(name).run("segments", "list", "--json").data["builds"]}
+        name: {row["segment"]: row["status"] for row in demo.shop(name).run("segments", "list", "--json", by="demo-analyst").data["builds"]}
         for name in WORKSPACES
     }
     assert status == {"cdnow": {"shoppers": "released"}, "grocery": {"coupon_fans": "quarantined"}}
@@ -239,12 +239,12 @@ def shell(tmp_path: Path) -> Callable[[Path, str], subprocess.CompletedProcess[s
 
 def test_the_readme_shows_what_is_tested_here() -> None:
     found = blocks()
-    assert len(found) == 4 and "make demo" in found[0] and "make test" in found[0]
+    assert len(found) == 5 and "make demo" in found[0] and "make test" in found[0]
 
 
 def test_the_tour_of_the_readme_works(demo: Demo, tmp_path: Path, shell: Callable[[Path, str], subprocess.CompletedProcess[str]]) -> None:
-    tour = blocks()[1]
-    assert tour.count("\n") >= 6
+    tour = "".join(blocks()[1:3])  # the officer goes on where the analyst stopped
+    assert tour.count("\n") >= 16
     shutil.copytree(demo.folder, tmp_path / "here" / ".demo")
     ended = shell(
         tmp_path / "here", tour.replace("consentric segments show", f"export {UNSAFE_VARIABLE}=demo-analyst\nconsentric segments show", 1)
@@ -254,13 +254,13 @@ def test_the_tour_of_the_readme_works(demo: Demo, tmp_path: Path, shell: Callabl
 
 
 def test_your_own_data_in_the_readme_works(tmp_path: Path, shell: Callable[[Path, str], subprocess.CompletedProcess[str]]) -> None:
-    made = shell(tmp_path, blocks()[2])
+    made = shell(tmp_path, blocks()[3])
     assert made.returncode == 0, made.stderr
     shop = Shop(tmp_path / "shop")
     shop.furnish()
     (shop.root / "segments" / "returners.yaml").unlink()
     shutil.copy(shop.root / "data" / "consents.csv", shop.root / "consents.csv")
-    ended = shell(shop.root, blocks()[3].replace("NAME", GROUPS["name"]))
+    ended = shell(shop.root, blocks()[4].replace("NAME", GROUPS["name"]))
     assert ended.returncode == 0, ended.stderr
     assert f"policies/{POLICY['name']}.yaml" in ended.stdout and "quarantine" in ended.stdout
 

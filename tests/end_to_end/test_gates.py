@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from engine.workspace import FILE
+from engine.settings import FILE
 from governance.builds import Status
 from governance.principals import UNSAFE_VARIABLE
 from tests.fakes import ZeroNoise
@@ -52,7 +52,7 @@ class TestDeniedColumn:
         answers.append(shop.run("build", "groups", "--json"))
         assert len(set(answers)) == 1 and answers[0].code == 3
         shop.write("segments", GROUPS)
-        assert shop.run("build", "groups").code == 1  # and what is allowed would have noticed
+        assert shop.run("build", "groups").code == 2  # and what is allowed would have noticed
 
     def test_it_costs_nothing_and_is_in_the_log(self, shop: Shop) -> None:
         shop.write("segments", asking_for_a_street())
@@ -154,10 +154,11 @@ class TestBudget:
 
 class TestApproval:
     def test_whoever_built_does_not_approve(self, built: Shop) -> None:
+        built.appoint(officers=[ANALYST, OFFICER])
         refused = built.run("approve", "returners", by=ANALYST)
         assert refused.code == 3 and "builder-may-not-approve" in refused.err
         assert built.status(built.newest("returners").id) is Status.QUARANTINED
-        assert built.log()[-1]["action"] == "approve.denied"
+        assert built.log()[-1]["action"] == "access.denied"
         assert built.run("segments", "members", "returners").code == 3
         assert not list((built.root / ".consentric" / "releases").glob("*"))
 

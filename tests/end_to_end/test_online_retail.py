@@ -18,7 +18,7 @@ import yaml
 
 from engine.workspace import Workspace
 from governance.principals import UNSAFE_VARIABLE
-from tests.scenes import ADS, ANALYST, FAIR, OFFICER, Shop, listed, write_csv
+from tests.scenes import ADS, ANALYST, FAIR, OFFICER, ROLES, Shop, listed, write_csv
 
 pytestmark = pytest.mark.slow
 
@@ -97,7 +97,7 @@ def retail(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     if not (source := data_dir / FILE).is_file():
         pytest.skip(f"{FILE} is not in the folder of data sets")
     root = tmp_path_factory.mktemp("retail") / "it's a gift shop"  # paths have spaces and quotes
-    Workspace.create(root, demo=True, officers=[OFFICER], environment={UNSAFE_VARIABLE: ANALYST})
+    Workspace.create(root, demo=True, roles=ROLES, environment={UNSAFE_VARIABLE: ANALYST})
     os.symlink(source, root / "data" / FILE)
     for folder, text in (("contracts", CONTRACT), ("policies", POLICY), ("segments", RFM), ("segments", BUYERS)):
         (root / folder / f"{yaml.safe_load(text)['name']}.yaml").write_text(text)

@@ -66,12 +66,14 @@ def test_an_objection_to_the_fairness_audit_says_nothing_about_advertising(out: 
     assert out.members("returners") == before
 
 
-def test_consent_given_again_brings_back_into_lists(out: Shop) -> None:
-    someone = out.inside(out.newest("returners").id)[0]
-    before = out.members("returners")
+def test_consent_given_again_counts_for_the_next_list_and_brings_nobody_back_into_one_they_left(out: Shop) -> None:
+    someone = out.inside(out.newest("groups").id)[0]
+    before = out.members("groups")
     out.run("consent", "withdraw", someone)
     assert out.run("consent", "grant", someone, ADS, by=OFFICER).code == 0
-    assert out.members("returners") == before
+    assert out.members("groups") == before - out.pseudonyms([someone])
+    assert out.run("segments", "score", "groups", "--as-of", "2025-07-01").code == 0
+    assert someone in out.inside(out.newest("groups").id)
 
 
 def test_the_officer_sees_the_reason_and_nobody_else_does(out: Shop) -> None:

@@ -85,3 +85,9 @@ def test_what_is_installed_and_pinned_agrees_on_dependencies_of_dependencies() -
         queue += [normal(entry) for entry in needed if ";" not in entry]
     assert seen <= pins
     assert len(seen) > len(PROJECT["dependencies"])
+
+
+def test_importing_the_store_does_not_load_the_data_engine() -> None:
+    code = "import sys, governance.store; print([m for m in ('duckdb', 'pyarrow', 'opendp', 'sklearn') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

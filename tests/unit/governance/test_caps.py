@@ -13,6 +13,8 @@ from governance.store import Store
 from policies.policy import Allowance, Policy
 from tests.ledgers import ADS, CARE, contract, policy, store
 
+pytestmark = pytest.mark.usefixtures("database")
+
 ACCOUNT = "Shop Ltd/loyalty"
 DELTA = 1e-5
 
