@@ -196,9 +196,11 @@ def extraction_of(workspace: Workspace, prepared: Prepared) -> minimise.Prepared
 def snapshot_now(bench: Bench, prepared: Prepared) -> Snapshot:
     """The interval's noisy histogram of admission reasons; taken, and paid for, if nobody did yet.
 
-    It is of the policy as admission reads it, which differs from the policy where a segment's columns shut a place out.
+    It is of the policy with the purpose as admission reads it: other than the policy's where a segment's columns shut a place out.
     """
-    workspace, contract, policy, purpose = bench.workspace, prepared.contract, prepared.rules, prepared.spec.purpose
+    workspace, contract, purpose = bench.workspace, prepared.contract, prepared.spec.purpose
+    read = {purpose: prepared.rules.purposes[purpose]}
+    policy = prepared.policy.model_copy(update={"purposes": prepared.policy.purposes | read})
     with workspace.store.read() as session:
         if found := snapshots.current(session, contract, policy, purpose, prepared.spec.as_of, workspace.store.clock()):
             return found
