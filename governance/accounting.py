@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import lru_cache
 
 TOTAL_VARIATION = 0.0202
 """σ² times the total variation between the discrete and the rounded Gaussian, a little rounded up."""
@@ -60,6 +61,7 @@ def delta_of(epsilon: float, mu_squared: Fraction, draws: int) -> float:
     return gaussian_delta(epsilon, math.sqrt(mu_squared)) + discreteness(epsilon, draws)
 
 
+@lru_cache(1024)  # a plan and a build ask the same again and again
 def epsilon_of(mu_squared: Fraction, draws: int, delta: float) -> float:
     """The least ε at which `mu_squared` over `draws` holds (ε, δ)-DP, rounded up by at most 1e-12; inf if none up to 700."""
     if mu_squared == 0 and draws == 0:
@@ -86,6 +88,7 @@ def holds(epsilon: float, delta: float, mu_squared: Fraction, draws: int) -> boo
     return delta_of(epsilon, mu_squared, draws) <= delta or epsilon_of(mu_squared, draws, delta) <= epsilon
 
 
+@lru_cache(1024)
 def mu_squared_of(epsilon: float, delta: float, draws: int = RESERVED_DRAWS, spent: Fraction = Fraction(0)) -> Fraction:
     """The largest μ² (in steps of 2^-40) that fits into (ε, δ) beside `spent`, all over `draws` scalar draws. Zero if nothing fits."""
     if not (0 < epsilon <= 700 and 0 < delta < 1):

@@ -72,6 +72,7 @@ def _prepared(root: Path, scene: Scene, environment: dict[str, str], display: Di
     display.note(f"{scene.name}: writing data and generated consents")
     scene.write(root / "data")
     consents.import_file(workspace, root / data.CONSENTS)
+    (root / data.CONSENTS).unlink()  # the ledger has it; a copy beside it would outlast an erasure
     return workspace
 
 

@@ -306,6 +306,7 @@ def test_what_was_scored_is_no_model(out: Shop) -> None:
     assert out.run("fairness", "groups").code == 0
 
 
+@pytest.mark.slow
 def test_what_was_scored_ends_when_its_model_is_recalled_and_recipients_are_told(out: Shop, tmp_path: Path) -> None:
     model, lists = out.newest("groups").id, list[str]()
     for approved in (True, False):
@@ -320,6 +321,7 @@ def test_what_was_scored_ends_when_its_model_is_recalled_and_recipients_are_told
     assert [notice["whole"] for notice in out.run("segments", "notices", "--json").data["notices"]] == [True]
 
 
+@pytest.mark.slow
 def test_what_was_scored_ends_by_the_clock_of_its_model(out: Shop, jump: Jump) -> None:
     jump(days=200)
     for segment in ("groups", "returners"):

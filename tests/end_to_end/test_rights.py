@@ -80,6 +80,7 @@ def test_a_batch_with_tombstones_has_the_root_that_the_log_holds(kept: Shop) -> 
         )
 
 
+@pytest.mark.slow
 def test_on_postgresql_no_row_holds_the_subject(tmp_path: Path, postgres: Server) -> None:
     shop = Shop.make(tmp_path / "shop", postgres.create())
     (shop.root / "data" / "consents.csv").unlink()
@@ -178,6 +179,7 @@ READS = (
 )
 
 
+@pytest.mark.slow
 def test_an_old_backup_is_refused_until_what_was_spent_and_erased_since_is_again(kept: Shop, tmp_path: Path) -> None:
     erased, objecting = kept.inside(kept.newest("groups").id)[:2]
     old, spent_then = backup(kept, tmp_path / "old"), kept.spent()
@@ -207,6 +209,7 @@ def test_an_old_backup_is_refused_until_what_was_spent_and_erased_since_is_again
     assert [e["facts"]["carried"] for e in kept.log() if e["action"] == "restore.finished"] == [1, 0]
 
 
+@pytest.mark.slow
 def test_a_replay_that_a_crash_cuts_short_leaves_the_database_behind(kept: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The restored log has meanwhile grown beyond what was promised: nothing that the replay writes may pass for a newer promise."""
     erased = kept.inside(kept.newest("groups").id)[:2]
@@ -229,6 +232,7 @@ def test_a_replay_that_a_crash_cuts_short_leaves_the_database_behind(kept: Shop,
     assert kept.pseudonyms(erased).isdisjoint(kept.members("groups")) and not [*left(kept, erased[0]), *left(kept, erased[1])]
 
 
+@pytest.mark.slow
 def test_files_of_builds_that_the_restored_database_does_not_know_go(kept: Shop, tmp_path: Path) -> None:
     """Only the database was put back."""
     erased = kept.inside(kept.newest("groups").id)[0]
