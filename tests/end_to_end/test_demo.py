@@ -242,7 +242,11 @@ def test_the_readme_shows_what_is_tested_here() -> None:
     assert len(found) == 5 and "make demo" in found[0] and "make test" in found[0]
 
 
-def test_the_tour_of_the_readme_works(demo: Demo, tmp_path: Path, shell: Callable[[Path, str], subprocess.CompletedProcess[str]]) -> None:
+def test_the_tour_of_the_readme_works(
+    demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: Callable[[Path, str], subprocess.CompletedProcess[str]]
+) -> None:
+    shutil.copytree(os.environ["XDG_STATE_HOME"], tmp_path / "state")  # what the tour promises is not promised for the demo itself
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     tour = "".join(blocks()[1:3])  # the officer goes on where the analyst stopped
     assert tour.count("\n") >= 16
     shutil.copytree(demo.folder, tmp_path / "here" / ".demo")
