@@ -14,7 +14,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from audit import subject_report as page
@@ -25,7 +24,7 @@ from engine.admitting import judged, resources, told_now
 from engine.considered import CONSIDERED
 from engine.copies import MEMBERSHIP
 from engine.display import table as text_table
-from engine.files import whole_file
+from engine.files import read_parquet, whole_file
 from engine.rights import check_key, contracts
 from engine.wording import duration_words, reason_words
 from engine.workspace import Workspace
@@ -260,9 +259,10 @@ def _cell(value: object) -> str:
 def _row(path: Path, key: str) -> dict[str, Any] | None:
     """The row of a key in a file; None where there is none."""
     try:
-        table = pq.read_table(path, filters=pc.field("subject") == key)
+        table = read_parquet(path)
     except FileNotFoundError:
         return None
+    table = table.filter(pc.equal(table["subject"], key))
     return table.slice(0, 1).to_pylist()[0] if table.num_rows else None
 
 

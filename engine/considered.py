@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from audit.commitments import SALT, Commitments, collect, commit
+from engine.files import read_parquet
 from governance.admission import Reason
 
 CONSIDERED = "considered.parquet"
@@ -82,7 +83,7 @@ def blanked(table: pa.Table, gone: pa.Array) -> pa.Table:
 
 def opening(path: Path, build: str, subject: str) -> Opening | None:
     """The leaf of one subject, to be shown to that subject; None where it has none. For whoever may see a subject's record."""
-    table = pq.read_table(path)
+    table = read_parquet(path)
     index = pc.index(table["subject"], subject).as_py()
     if index < 0 or table["leaf"][index].as_py() is None:
         return None

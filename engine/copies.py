@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 
 from engine import considered, reports
 from engine.considered import CONSIDERED
-from engine.files import abandoned, draft_file, place_file, remove, sync
+from engine.files import abandoned, draft_file, place_file, read_parquet, remove, sync
 from engine.workspace import Workspace, WorkspaceError
 from governance import builds, exports
 from governance.builds import BuildId, Status
@@ -209,7 +209,7 @@ def subjects_in(path: Path, only: str | None = None) -> pa.Array:
     """Who is in a file; nobody where it is gone. `only`: those of whom this column is true. Raises WorkspaceError where it is damaged."""
     try:
         with _whole(path):
-            table = pq.read_table(path, columns=["subject", *([only] if only else [])])
+            table = read_parquet(path, ["subject", *([only] if only else [])])
     except FileNotFoundError:
         return pa.array([], pa.string())
     return (table.filter(table[only]) if only else table)["subject"].drop_null().combine_chunks()
@@ -273,7 +273,7 @@ def _whole(path: Path) -> Iterator[None]:
 
 def _read(path: Path) -> pa.Table:
     if path.suffix == ".parquet":
-        return pq.read_table(path)
+        return read_parquet(path)
     texts = arrow_csv.ConvertOptions(column_types={"pseudonym": pa.string(), "segment": pa.string()}, strings_can_be_null=False)
     return arrow_csv.read_csv(path, convert_options=texts)
 

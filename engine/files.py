@@ -11,11 +11,15 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from audit.failpoint import reach
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PARTIAL = ".partial"
 """Ending of what is not whole yet."""
@@ -128,6 +132,14 @@ def _same(handle: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except FileNotFoundError:
         return False
+
+
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """A file that another command may replace meanwhile. Opened once: by its path, pyarrow opens it for its schema and again for rows."""
+    import pyarrow.parquet as pq
+
+    with path.open("rb") as file:
+        return pq.read_table(file, columns=columns)
 
 
 def sync(path: Path) -> None:

@@ -30,7 +30,7 @@ from audit.verify import RELEASED
 from engine import copies, reports, roles
 from engine.admitting import admitted_among, told_now
 from engine.copies import MEMBERSHIP, export_list, folder, released, write_list
-from engine.files import draft_file, draft_folder, flush_folder, place_file, place_folder, whole_file
+from engine.files import draft_file, draft_folder, flush_folder, place_file, place_folder, read_parquet, whole_file
 from engine.gates import Refused, gate, refusal
 from engine.planning import Prepared, decided
 from engine.workspace import Workspace, WorkspaceError
@@ -341,7 +341,7 @@ def _lawful(workspace: Workspace, lawful: Lawful, told: pa.Table | None = None, 
     `told`: as `admitted_among` takes it. Raises Refused where somebody rejected or recalled the build meanwhile, and its files are gone.
     """
     try:
-        table = pq.read_table(folder(workspace, lawful.build.id) / MEMBERSHIP)
+        table = read_parquet(folder(workspace, lawful.build.id) / MEMBERSHIP)
     except FileNotFoundError:
         find(workspace, lawful.build.id, lawful.build.status)
         raise

@@ -12,6 +12,7 @@ import gc
 import json
 import os
 import shutil
+import threading
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -208,7 +209,7 @@ class Shop:
     def copy(self, to: Path) -> Shop:
         """The same workspace elsewhere."""
         if (self.root / ".consentric" / "metadata.db-wal").exists():
-            gc.collect()  # ends the connections of earlier commands of this process, and so the journal
+            collect()  # ends the connections of earlier commands of this process, and so the journal
         shutil.copytree(self.root, to)
         if self.outside.exists():
             shutil.copytree(self.outside, Shop(to).outside)
@@ -317,18 +318,27 @@ ALONE = frozenset({"--repair", "erase", "replay", "rotate", "restore", "migrate"
 """Words of commands that must be alone in a workspace."""
 
 
+_COLLECTING = threading.Lock()
+
+
 def run(*words: str, env: Mapping[str, str] | None = None) -> Ran:
     """A command of the command line, in this process."""
     alone = bool(ALONE & {*words})
     if alone:
-        gc.collect()  # gives back what earlier commands of this process hold in use
+        collect()  # gives back what earlier commands of this process hold in use
     result = CliRunner().invoke(COMMAND, list(words), env=dict(env or {}), prog_name="consentric")
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     ran = Ran(result.exit_code, result.stdout, result.stderr)
     if alone:
         del result
-        gc.collect()
+        collect()
     return ran
+
+
+def collect() -> None:
+    """Wait for a collection: one that is asked for while another thread's is at work is none."""
+    with _COLLECTING:
+        gc.collect()
 
 
 def settle() -> None:
