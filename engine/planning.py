@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from engine.admitting import admission_now, grants_of
@@ -43,9 +43,9 @@ LADDER = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """ε that are tried where what was asked would give noise."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Prepared:
-    """A segment that may be built, as far as documents tell; no data row was read."""
+    """A segment that may be built, as far as documents tell; no data row was read. What follows from them is worked out once."""
 
     spec: Segment
     contract: Contract
@@ -53,12 +53,12 @@ class Prepared:
     uses: tuple[Use, ...]
     findings: tuple[Finding, ...]
 
-    @property
+    @cached_property
     def request(self) -> Request:
         """What was put to the policy."""
         return Request(self.spec.purpose, self.contract, self.uses, self.spec.model.type, self.spec.output.destination)
 
-    @property
+    @cached_property
     def coarsened(self) -> Mapping[tuple[str, str], tuple[Generalisation, ...]]:
         """What becomes of columns before anything is computed from them."""
         return generalisations(self.policy, self.request)
@@ -69,7 +69,7 @@ class Prepared:
         steps = self.coarsened.items()
         return {f"{table}.{name}": [step.model_dump(mode="json", exclude_none=True) for step in each] for (table, name), each in steps}
 
-    @property
+    @cached_property
     def rules(self) -> Policy:
         """The policy as admission reads it: it has no basis for people where this request would be denied."""
         return for_admission(self.policy, self.request)

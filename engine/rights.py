@@ -23,13 +23,13 @@ from engine.admitting import resources
 from engine.identities import together
 from engine.sweep import Swept
 from engine.workspace import Workspace, WorkspaceError
-from governance import builds, consent, consent_snapshot, rights, traces
+from governance import builds, consent, consent_snapshot, erasures, rights, traces
 from governance.consent import ConsentEvent, Status
+from governance.erasures import Erasure
 from governance.exports import NoticeId
 from governance.identity import identities, links
 from governance.key_files import make_folder
 from governance.keys import LOG, PSEUDONYM
-from governance.rights import Erasure
 from governance.sources import SourceError
 from governance.subject_rows import subject_rows
 from governance.suppression import Kind
@@ -83,7 +83,7 @@ def erase(workspace: Workspace, subject: str, to: Path | None = None, progress: 
         keys = sorted(identities(links(session)).together(subject))
     progress("list outside")
     with workspace.store.transaction("erase-intent") as write:
-        begun = [rights.begin(write, key) for key in keys]
+        begun = [erasures.begin(write, key) for key in keys]
     done = _rewrite(workspace, begun, to or outbox(workspace), progress)
     progress("look for what is left")
     sources = tuple(dict.fromkeys(place for key in keys for place in sources_with(workspace, key)))
@@ -103,7 +103,7 @@ def resume(workspace: Workspace) -> int:
     """Finish erasures that a crash cut short, where nobody else is at work; gives how many. Nobody can look for what is left of a
     subject whom the database does not name any more: for that, erase it once more."""
     with workspace.store.read() as session:
-        begun = rights.unfinished(session)
+        begun = erasures.unfinished(session)
     if not begun:
         return 0
     with workspace.alone() as alone:
@@ -154,7 +154,7 @@ def _rewrite(workspace: Workspace, begun: Sequence[Erasure], to: Path, progress:
     sent = _send(workspace, dropped.notices, to)
     with workspace.store.transaction("erase-rewritten") as write:
         for each in begun:
-            rights.forget_name(write, each)
+            erasures.forget_name(write, each)
     progress("free pages")
     workspace.store.shred()
     reach("erase:after-shred")
@@ -164,7 +164,7 @@ def _rewrite(workspace: Workspace, begun: Sequence[Erasure], to: Path, progress:
 def _finish(workspace: Workspace, begun: Iterable[Erasure], clean: bool | None) -> None:
     with workspace.store.transaction("erase-finished") as write:
         for each in begun:
-            rights.finish(write, each, clean)
+            erasures.finish(write, each, clean)
 
 
 def preview(workspace: Workspace, subject: str) -> Erased:

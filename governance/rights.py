@@ -9,12 +9,9 @@ Not here: files (`engine.copies`), the list outside (`governance.suppression`), 
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import re
-import secrets
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import or_
@@ -26,9 +23,10 @@ from governance import builds, consent
 from governance.builds import BuildId
 from governance.consent import ConsentEvent, Recorded, Status
 from governance.consent_snapshot import invalidate
-from governance.store import Transaction, moment
+from governance.erasures import Erasure
+from governance.store import Transaction
 from governance.suppression import Entry, Kind, Suppression
-from governance.tables import ApprovalRow, BuildRow, ConsentRow, ErasureRow, ExportRow, IdentityRow
+from governance.tables import ApprovalRow, BuildRow, ConsentRow, ExportRow, IdentityRow
 
 ERASED = "erased"
 """Status of a tombstone."""
@@ -41,49 +39,6 @@ RECALLED = "recalled"
 
 LONG = 8
 """Characters from which on a subject key in somebody's text is not there by chance."""
-
-
-@dataclass(frozen=True, slots=True)
-class Erasure:
-    """One that was begun; `subject` is empty once nothing else of it was left to do than to overwrite what is free."""
-
-    id: str
-    subject: str
-    begun: dt.datetime
-
-
-def begin(transaction: Transaction, subject: str) -> Erasure:
-    """The intent, before anything is erased; one that was begun before goes on."""
-    row = transaction.session.exec(select(ErasureRow).where(ErasureRow.subject == subject)).first()
-    if row is None:
-        row = ErasureRow(id=secrets.token_hex(8), subject=subject, begun=transaction.micros)
-        transaction.session.add(row)
-    transaction.record("erasure.intended", erasure=row.id)
-    transaction.keep_outside()
-    return _erasure(row)
-
-
-def unfinished(session: Session) -> tuple[Erasure, ...]:
-    """What a crash cut short."""
-    rows = session.exec(select(ErasureRow).where(col(ErasureRow.finished).is_(None)).order_by(col(ErasureRow.begun)))
-    return tuple(map(_erasure, rows))
-
-
-def forget_name(transaction: Transaction, erasure: Erasure) -> None:
-    """Nothing is left to be rewritten; from here on the database does not know who it was."""
-    row = transaction.session.get_one(ErasureRow, erasure.id)
-    row.subject = ""
-    transaction.session.add(row)
-    transaction.record("erasure.rewritten", erasure=erasure.id)
-
-
-def finish(transaction: Transaction, erasure: Erasure, clean: bool | None) -> None:
-    """What was free is overwritten; `clean`: whether a look at every file and row found nothing, None where nobody could look."""
-    row = transaction.session.get_one(ErasureRow, erasure.id)
-    row.finished = transaction.micros
-    transaction.session.add(row)
-    transaction.record("erasure.finished", erasure=erasure.id, clean=clean)
-    transaction.keep_outside()
 
 
 def bury(transaction: Transaction, erasure: Erasure, subjects: Collection[str]) -> None:
@@ -168,10 +123,6 @@ def _values(row: ConsentRow) -> tuple[str | int | None, ...]:
 def _leaf(values: tuple[str | int | None, ...], salt: bytes, leaf: bytes | None) -> bytes:
     """What a batch committed to in a row: kept, where the row was erased."""
     return commit(consent.committed(values), salt) if leaf is None else leaf
-
-
-def _erasure(row: ErasureRow) -> Erasure:
-    return Erasure(row.id, row.subject, moment(row.begun))
 
 
 def _redact(session: Session, subject: str) -> None:

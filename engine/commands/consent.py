@@ -141,7 +141,7 @@ def object_to(
     where: Where = None,
     as_json: Json = False,
 ) -> None:
-    """Record that a subject objects (GDPR art. 21): on the list outside the workspace first, so that no backup undoes it."""
+    """Record that a subject objects (GDPR art. 21): in the ledger, and on the list outside the workspace, so that no backup undoes it."""
     with desk(as_json, where) as at:
         from engine import rights, rights_views
 

@@ -37,14 +37,19 @@ class Desk:
 
         An erasure that a crash cut short is finished first. Raises Refused, and what finding and opening raise.
         """
-        from engine import rights, roles
+        from engine import roles
         from engine.workspace import Workspace
+        from governance.erasures import unfinished
 
         behind = behind or action in READABLE_BEHIND
         workspace = Workspace.find(self.where).open(alone, behind)
         roles.authorise(workspace, action)
-        if not behind:
+        with workspace.store.read() as session:
+            cut_short = not behind and bool(unfinished(session))
+        if cut_short:
             try:
+                from engine import rights  # heavy, and nearly never needed
+
                 rights.resume(workspace)
             except Exception as error:  # whatever it is: it stops what spends, reads people or releases
                 if action not in MENDING:

@@ -10,8 +10,8 @@ import pytest
 
 from audit.failpoint import KILL, TRACE
 from engine import rights
+from governance.erasures import unfinished
 from governance.principals import UNSAFE_VARIABLE
-from governance.rights import unfinished
 from tests.nursery import Nursery
 from tests.scenes import OFFICER, Shop
 

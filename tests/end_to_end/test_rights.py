@@ -15,7 +15,7 @@ from sqlmodel import select
 from engine import copies
 from engine import rights as subject_rights
 from engine.workspace import Workspace, WorkspaceError
-from governance import rights, traces
+from governance import erasures, traces
 from governance.principals import UNSAFE_VARIABLE
 from governance.rights import batch_root
 from governance.suppression import FOLDER_VARIABLE, NEWEST
@@ -347,7 +347,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is(kept: Shop) -> None:
 
 def test_an_erasure_that_is_finished_by_a_command_alone_keeps_others_out(kept: Shop) -> None:
     with kept.workspace(OFFICER).store.transaction("erase-intent") as write:
-        rights.begin(write, WILLING[0])
+        erasures.begin(write, WILLING[0])
     del write
     gc.collect()
     workspace = Workspace.find(kept.root, {UNSAFE_VARIABLE: OFFICER}).open(alone=True)

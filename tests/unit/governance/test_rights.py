@@ -10,7 +10,7 @@ import pytest
 from sqlmodel import select
 
 from audit import log
-from governance import builds, consent, identity, rights, traces
+from governance import builds, consent, erasures, identity, rights, traces
 from governance.consent import ConsentEvent, Status
 from governance.store import Store
 from governance.suppression import Kind, Suppression
@@ -41,17 +41,17 @@ def kept(tmp_path: Path, database: str) -> Store:
 
 def erase(kept: Store, *subjects: str) -> None:
     with kept.transaction() as write:
-        begun = [rights.begin(write, subject) for subject in subjects]
+        begun = [erasures.begin(write, subject) for subject in subjects]
     with kept.transaction() as write:
         for each in begun:
             rights.bury(write, each, [each.subject])
     with kept.transaction() as write:
         for each in begun:
-            rights.forget_name(write, each)
+            erasures.forget_name(write, each)
     kept.shred()
     with kept.transaction() as write:
         for each in begun:
-            rights.finish(write, each, True)
+            erasures.finish(write, each, True)
 
 
 def roots(kept: Store) -> tuple[list[str], list[str]]:
@@ -135,14 +135,14 @@ def test_a_key_that_json_escapes_is_found_in_why_a_build_was_recalled(kept: Stor
 
 def test_an_intent_that_was_begun_goes_on_and_the_end_knows_nobody(kept: Store) -> None:
     with kept.transaction() as write:
-        first = rights.begin(write, ANNA)
+        first = erasures.begin(write, ANNA)
     with kept.transaction() as write:
-        assert rights.begin(write, ANNA) == first
+        assert erasures.begin(write, ANNA) == first
     with kept.read() as session:
-        assert rights.unfinished(session) == (first,)
+        assert erasures.unfinished(session) == (first,)
     erase(kept, ANNA)
     with kept.read() as session:
-        assert rights.unfinished(session) == ()
+        assert erasures.unfinished(session) == ()
         assert [row.subject for row in session.exec(select(ErasureRow))] == [""]
         assert ANNA not in "".join(entry.body.decode() for entry in log.entries(session.connection()))
 
