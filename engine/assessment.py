@@ -17,17 +17,18 @@ from audit.report import Coefficient, Count, Figure, Profile, QualityRule
 from audit.report import Propensity as PropensityPage
 from audit.wording import number
 from engine import assess as door
-from engine import curves, propensity
+from engine import curves
 from engine.assess import Noisy
 from engine.bench import Bench
-from engine.clusters import ClusterModel
 from engine.gates import Exit, refusal
 from engine.learning import Learned
+from engine.models import ONE, Scorer
 from engine.naming import FeatureHint, name_clusters
 from engine.planning import Planned, Prepared
-from engine.propensity import PropensityModel
 from engine.scale import UNIT
 from engine.stages import People, Run, groups, scale_of
+from engine.trainers.clusters import Clustered
+from engine.trainers.logistic import LogisticModel
 from governance.builds import required_approvals
 from governance.door import Array, Cohort
 from governance.door import Part as DoorPart
@@ -79,19 +80,18 @@ class Assessment:
 def assess(bench: Bench, plan: Planned, people: People, learned: Learned, run: Run) -> Assessment:
     """Ask the door about the result, within the shares that were kept for it."""
     quality = _quality(bench, plan, people, run)
-    match learned.model:
-        case ClusterModel() as model:
-            parts = _cluster_parts(plan, model)
-            utility, page = _cluster_utility(plan, model), None
-            headline = f"silhouette {utility[0].value:.2f} on {len(model.prototypes)} prototypes"
-            centres: Array | None = model.centres
-        case PropensityModel() as scorer:
-            assert learned.score is not None and learned.threshold is not None
-            cohort = people.cohort(run.meter, segment=learned.assigned, score=learned.score)
-            parts = _selected(bench, plan, learned, run, cohort)
-            utility, page = _curves(bench, plan, learned, scorer, run, cohort)
-            headline = _ranking(utility[0])
-            centres = None
+    centres: Array | None = None
+    if learned.clustered is not None:
+        parts = _cluster_parts(plan, learned.clustered)
+        utility, page = _cluster_utility(learned.clustered), None
+        centres = learned.clustered.model.centres
+        headline = f"silhouette {utility[0].value:.2f} on {len(learned.clustered.model.prototypes)} prototypes"
+    else:
+        assert learned.score is not None and learned.threshold is not None
+        cohort = people.cohort(run.meter, segment=learned.assigned, score=learned.score)
+        parts = _selected(bench, plan, learned, run, cohort)
+        utility, page = _curves(bench, plan, learned, run, cohort)
+        headline = _ranking(utility[0])
     shapes = door.profiles(people.cohort(run.meter, segment=learned.assigned), len(parts), run.grants["profiles"], bench.noise)
     found = Assessment(
         parts, _profiles(plan, shapes, centres), page, utility, _fairness(bench, plan, people, learned, run, parts), quality, headline
@@ -133,20 +133,20 @@ def _outcome(prepared: Prepared, assessment: Assessment) -> dict[str, Any]:
     return {"consequence": words[decided], "required": required_approvals(prepared.policy, prepared.spec.model.type, at_least)}
 
 
-def _cluster_parts(plan: Planned, model: ClusterModel) -> tuple[Part, ...]:
+def _cluster_parts(plan: Planned, found: Clustered) -> tuple[Part, ...]:
     spec, contract = plan.prepared.spec, plan.prepared.contract
     hints = [FeatureHint(name, f.agg, _unit(contract.tables[f.table], f.agg)) for name, f in spec.features.items()]
-    names = name_clusters(hints, model.centres, model.sizes)
-    total = max(float(model.sizes.clip(min=0).sum()), 1.0)
+    names = name_clusters(hints, found.model.centres, found.sizes)
+    total = max(float(found.sizes.clip(min=0).sum()), 1.0)
     described = []
-    for centre in model.centres:
+    for centre in found.model.centres:
         values = (float(scale_of(f).decode(np.array([x]))[0]) for f, x in zip(spec.features.values(), centre, strict=True))
         units = ((f" {hint.unit}" if hint.unit else "") for hint in hints)
         named = zip(spec.features, values, units, strict=True)
         described.append("around " + ", ".join(f"{name} {number(value)}{unit}" for name, value, unit in named))
     return tuple(
-        _part(plan, name, text, float(size), model.sizes_sigma, max(float(size), 0.0) / total)
-        for name, text, size in zip(names, described, model.sizes, strict=True)
+        _part(plan, name, text, float(size), found.sizes_sigma, max(float(size), 0.0) / total)
+        for name, text, size in zip(names, described, found.sizes, strict=True)
     )
 
 
@@ -166,17 +166,17 @@ def _unit(table: Table, expression: str) -> str | None:
     return units.pop() if len(units) == 1 else None
 
 
-def _cluster_utility(plan: Planned, model: ClusterModel) -> tuple[Figure, ...]:
+def _cluster_utility(found: Clustered) -> tuple[Figure, ...]:
     return (
         Figure(
             "silhouette",
             "how much nearer to the own than to the next segment, -1 to 1, on released prototypes",
-            model.silhouette,
+            found.silhouette,
         ),
         Figure(
             "Davies-Bouldin",
             "spread of segments against their distances, less is better, on released prototypes",
-            model.davies_bouldin,
+            found.davies_bouldin,
         ),
     )
 
@@ -185,16 +185,14 @@ def _selected(bench: Bench, plan: Planned, learned: Learned, run: Run, cohort: C
     model = plan.prepared.spec.model
     assert isinstance(model, Propensity)
     size = door.sizes(cohort, 1, run.grants["sizes"], bench.noise)
-    threshold = (learned.threshold or 0) / propensity.ONE
+    threshold = (learned.threshold or 0) / ONE
     rule = f"probability from {threshold:.3f}" + (f", which the likeliest {100 * model.top:g} % reach" if model.top else "")
     return (_part(plan, "likely", rule, float(size.values[0]), size.sigma, float(size.values[0]) / max(plan.snapshot.admitted, 1.0)),)
 
 
-def _curves(
-    bench: Bench, plan: Planned, learned: Learned, scorer: PropensityModel, run: Run, cohort: Cohort
-) -> tuple[tuple[Figure, ...], PropensityPage]:
+def _curves(bench: Bench, plan: Planned, learned: Learned, run: Run, cohort: Cohort) -> tuple[tuple[Figure, ...], PropensityPage]:
     """AUC with its interval, calibration, and what the page shows of them."""
-    assert learned.scores is not None
+    assert learned.scores is not None and isinstance(learned.model, LogisticModel)
     curve = curves.curve(cohort, learned.scores, run.grants["curve"], bench.noise)
     area, gap = curves.auc(curve), curves.calibration_gap(curve)
     whom = "on the hold-out" if curve.part is DoorPart.HOLDOUT else "on everybody, because noise would drown the hold-out alone"
@@ -202,12 +200,12 @@ def _curves(
         Figure("AUC", f"chance that somebody with the label scores above somebody without, {whom}", area.value, (area.low, area.high)),
         Figure("calibration gap", f"observed rate less the mean prediction, {whom}", gap.value, (gap.low, gap.high)),
     )
-    ends = np.concatenate([[0.0], curves.score_edges() / propensity.ONE, [1.0]])
-    spec, effects = plan.prepared.spec, 2 * scorer.coefficients[:-1]
+    ends = np.concatenate([[0.0], curves.score_edges() / ONE, [1.0]])
+    spec, effects = plan.prepared.spec, 2 * learned.model.coefficients[:-1]
     ranked = sorted(zip(spec.features, effects, strict=True), key=lambda pair: -abs(pair[1]))
     page = PropensityPage(
         rule=_selected_rule(spec.model, learned),
-        threshold=(learned.threshold or 0) / propensity.ONE,
+        threshold=(learned.threshold or 0) / ONE,
         edges=tuple(float(e) for e in ends),
         counts=tuple(float(c) for c in learned.scores.values),
         roc=curves.roc(curve),
@@ -227,7 +225,7 @@ def _ranking(area: Figure) -> str:
 
 def _selected_rule(model: object, learned: Learned) -> str:
     top = model.top if isinstance(model, Propensity) else None
-    return f"the likeliest {100 * top:g} %" if top else f"probability of at least {(learned.threshold or 0) / propensity.ONE:.2f}"
+    return f"the likeliest {100 * top:g} %" if top else f"probability of at least {(learned.threshold or 0) / ONE:.2f}"
 
 
 def _profiles(plan: Planned, shapes: Noisy, centres: Array | None) -> tuple[Profile, ...]:
@@ -292,7 +290,7 @@ def _fairness(
     gate, contract = prepared.policy.fairness, prepared.contract
     known = groups(bench, plan, people)
     labels = [contract.tables[a.table].columns[a.column].domain or () for a in prepared.spec.fairness]
-    selecting = isinstance(learned.model, PropensityModel)
+    selecting = isinstance(learned.model, Scorer)
     outcomes = ("selected", "not selected") if selecting else tuple(part.name for part in parts)
     cohort = people.cohort(run.meter, segment=learned.assigned, groups=known)
     counted = door.fairness(cohort, tuple(map(len, labels)), len(outcomes), selecting, run.grants["fairness"], bench.noise)

@@ -2,7 +2,7 @@
 
 Two queries: the histogram of scores, and with bins that it suggests, subjects by label and score. In both a subject adds
 1 to one slot: L2 sensitivity 1 under add/remove neighbours. Everything else here works on what they released. Not here:
-the model (`engine.propensity`), who is told (`engine.reports`).
+the model (`engine.trainers`), who is told (`engine.reports`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from audit.intervals import Interval, rate
 from audit.wording import Z95
 from engine.assess import Noisy, counted, ones
-from engine.propensity import ONE
+from engine.models import ONE
 from engine.split import TRAIN_SHARE
 from governance.door import Array, Batch, Cohort, Contribution, Grant, Part, register
 from governance.noise import NoiseSource

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import clusters, curves, propensity
+from engine import curves
 from engine.assess import Noisy
 from engine.bench import Bench
-from engine.clusters import ClusterModel
+from engine.models import ONE, Model
 from engine.planning import Planned
-from engine.propensity import PropensityModel
 from engine.stages import People, Run
+from engine.trainers import clusters, logistic
+from engine.trainers.clusters import Clustered
 from policies.segment import Clusters, KRange, Propensity, Segment
 
 TRAINING_STEPS = 9
@@ -32,23 +33,21 @@ NOBODY = -1
 class Learned:
     """A released model, and inside the governed process what it says of each subject.
 
-    `assigned` (n_subjects,): the part of each, or NOBODY. `score` (n_subjects,) probability on the grid 0..65536.
-    `threshold` on the same grid; `scores`: their noisy histogram. Subjects' rows never leave but through the door or the release gate.
+    `assigned` (n_subjects,): the part of each, or NOBODY. `clustered`: what else is known of clusters. `score` (n_subjects,) on the
+    grid 0..65536, `threshold` on it too; `scores`: their noisy histogram. Subjects' rows never leave but through the door or the
+    release gate.
     """
 
-    model: ClusterModel | PropensityModel
+    model: Model
     assigned: NDArray[np.int64]
+    clustered: Clustered | None = None
     score: NDArray[np.int64] | None = None
     threshold: int | None = None
     scores: Noisy | None = None
 
     def released(self) -> dict[str, Any]:
         """The model as JSON: everything in it went through the door."""
-        match self.model:
-            case ClusterModel(centres=centres, prototypes=prototypes, weights=weights):
-                return {"centres": centres.tolist(), "prototypes": prototypes.tolist(), "weights": weights.tolist()}
-            case PropensityModel() as model:
-                return {"weights": model.weights.tolist(), "threshold": self.threshold}
+        return self.model.facts() | ({} if self.threshold is None else {"threshold": self.threshold})
 
 
 def shares_of(spec: Segment) -> dict[str, float]:
@@ -67,10 +66,10 @@ def learn(bench: Bench, plan: Planned, people: People, run: Run) -> Learned:
         case Clusters(k=k):
             wanted = (k.least, k.most) if isinstance(k, KRange) else k
             clustered = clusters.fit(cohort, wanted, run.grants["train"], bench.noise, bench.progress, seed=0)
-            return Learned(clustered, clusters.assign(clustered, people.features))
+            return Learned(clustered.model, clustered.model.assign(people.features), clustered)
         case Propensity(threshold=fixed, top=top):
-            scorer = propensity.fit(cohort, run.grants["train"], bench.noise, bench.progress)
-            score = propensity.score(scorer, people.features)
+            scorer = logistic.fit(cohort, run.grants["train"], bench.noise, bench.progress)
+            score = scorer.score(people.features)
             histogram = curves.scores(people.cohort(run.meter, score=score), run.grants["scores"], bench.noise)
-            threshold = round(fixed * propensity.ONE) if fixed else curves.threshold(histogram, top or 1.0)
-            return Learned(scorer, np.where(score >= threshold, 0, NOBODY), score, threshold, histogram)
+            threshold = round(fixed * ONE) if fixed else curves.threshold(histogram, top or 1.0)
+            return Learned(scorer, np.where(score >= threshold, 0, NOBODY), None, score, threshold, histogram)

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from audit import passport as passports
 from audit.commitments import Commitments
-from engine import clusters, planning, propensity, reports, roles
+from engine import models, planning, reports, roles
 from engine.bench import Bench
 from engine.gates import Refused, gate
+from engine.models import Partition
 from engine.planning import Prepared
 from engine.quarantine import common_facts, keeping, membership
 from engine.release import Lawful, find, in_time, permit
@@ -136,11 +137,14 @@ def _begin(bench: Bench, model: Build) -> Iterator[Build]:
 
 def _assigned(model: Build, vectors: NDArray[np.int32]) -> NDArray[np.int64]:
     """(n_subjects,) part of each by released parameters alone, below 0 none."""
-    released = model.facts["released_model"]
-    if "centres" in released:
-        return clusters.nearest(vectors, np.asarray(released["centres"], dtype=np.float64))
-    scores = propensity.probabilities(np.asarray(released["weights"], dtype=np.float64), vectors)
-    return np.where(scores >= released["threshold"], 0, -1)
+    facts = model.facts["released_model"]
+    try:
+        released = models.released(facts)
+    except ValueError as error:
+        raise WorkspaceError(f"build `{model.id}`: {error}; build it anew") from None
+    if isinstance(released, Partition):
+        return released.assign(vectors)
+    return np.where(released.score(vectors) >= facts["threshold"], 0, -1)
 
 
 def _facts(scoring: Scoring, build: Build) -> dict[str, Any]:

@@ -14,9 +14,9 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import propensity
 from engine.scale import UNIT, Scale
 from engine.split import holdout_part
+from engine.trainers import logistic
 from governance.door import LocalCohort, MemoryMeter, Part
 from governance.noise import NoiseSource
 
@@ -145,11 +145,11 @@ def auc_without_privacy(population: Labelled, part: NDArray[np.int8]) -> float:
     return auc_of(model.decision_function(x), population, part)
 
 
-def fitted(population: Labelled, part: NDArray[np.int8], mu_squared: Fraction, noise: NoiseSource) -> propensity.PropensityModel:
+def fitted(population: Labelled, part: NDArray[np.int8], mu_squared: Fraction, noise: NoiseSource) -> logistic.LogisticModel:
     """The private model, everything paid."""
     meter = MemoryMeter(mu_squared)
     cohort = LocalCohort({"features": population.features, "label": population.label, "part": part}, meter)
-    return propensity.fit(cohort, meter.grant(), noise, lambda _: None)
+    return logistic.fit(cohort, meter.grant(), noise, lambda _: None)
 
 
 def losses(population: Labelled, mu_squared: Fraction, noises: list[NoiseSource]) -> NDArray[np.float64]:
@@ -157,6 +157,6 @@ def losses(population: Labelled, mu_squared: Fraction, noises: list[NoiseSource]
     found = []
     for seed, noise in enumerate(noises):
         part = population.part(seed)
-        scores = propensity.score(fitted(population, part, mu_squared, noise), population.features)
+        scores = fitted(population, part, mu_squared, noise).score(population.features)
         found.append(auc_without_privacy(population, part) - auc_of(scores, population, part))
     return np.array(found)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine import clusters
+from engine.trainers import clusters
 from governance.accounting import mu_squared_of
 from governance.door import LocalCohort, MemoryMeter
 from governance.noise import SystemNoise
@@ -29,8 +29,8 @@ def measure(name: str, features: Features, k: int, epsilon: float, best: float, 
     for seed in range(seeds):
         meter = MemoryMeter(mu_squared_of(epsilon, 1e-5) * TRAINING)
         model = clusters.fit(LocalCohort({"features": features}, meter), k, meter.grant(), SystemNoise(), lambda _: None, seed)
-        ratios.append(inertia(features, model.centres) / best)
-        labels.append(clusters.assign(model, features))
+        ratios.append(inertia(features, model.model.centres) / best)
+        labels.append(model.model.assign(features))
     seconds = (time.perf_counter() - start) / seeds
     median, high = np.median(ratios), np.quantile(ratios, 0.9)
     return f"{name:24} {epsilon:4} {median:8.4f} {high:8.4f} {max(ratios):8.4f} {_agreement(labels):6.3f} {seconds:6.2f} s"

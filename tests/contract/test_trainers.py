@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine import clusters, propensity
 from engine.scale import UNIT
+from engine.trainers import clusters, logistic
 from governance.door import GRID, Array, Cohort, Grant, LocalCohort, MemoryMeter, Query, exact_sum
 from governance.noise import NoiseSource
 from tests.fakes import SeededNoise, ZeroNoise
@@ -31,11 +31,13 @@ class Trainer:
 
 
 TRAINERS = [
-    Trainer("clusters", 9, lambda cohort, grant, noise, progress: clusters.fit(cohort, 4, grant, noise, progress, seed=0).centres),
+    Trainer("clusters", 9, lambda cohort, grant, noise, progress: clusters.fit(cohort, 4, grant, noise, progress, seed=0).model.centres),
     Trainer(
-        "clusters, k chosen", 9, lambda cohort, grant, noise, progress: clusters.fit(cohort, (2, 4), grant, noise, progress, seed=0).centres
+        "clusters, k chosen",
+        9,
+        lambda cohort, grant, noise, progress: clusters.fit(cohort, (2, 4), grant, noise, progress, seed=0).model.centres,
     ),
-    Trainer("propensity", 9, lambda cohort, grant, noise, progress: propensity.fit(cohort, grant, noise, progress).weights),
+    Trainer("propensity", 9, lambda cohort, grant, noise, progress: logistic.fit(cohort, grant, noise, progress).weights),
 ]
 
 

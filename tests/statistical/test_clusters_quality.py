@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import clusters
+from engine.trainers import clusters
 from governance.accounting import mu_squared_of
 from governance.door import Array, Grant, LocalCohort, MemoryMeter, Query
 from governance.noise import NoiseSource, SystemNoise
@@ -75,7 +75,7 @@ def ratios(features: Features, k: int, epsilon: float, seeds: range, noise: Nois
         meter = MemoryMeter(mu_squared_of(epsilon, 1e-5) * TRAINING)
         cohort = LocalCohort({"features": features}, meter)
         model = clusters.fit(cohort, k, meter.grant(), noise or SeededNoise(seed), lambda _: None, seed)
-        found.append(inertia(features, model.centres) / best)
+        found.append(inertia(features, model.model.centres) / best)
     return np.array(found)
 
 

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from engine import curves
 from engine.learning import PROPENSITY_SHARES
-from engine.propensity import ONE
+from engine.models import ONE
 from governance.accounting import mu_squared_of
 from governance.door import Grant, LocalCohort, MemoryMeter, Part
 from governance.noise import SystemNoise

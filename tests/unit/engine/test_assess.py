@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from engine import assess, curves
-from engine.propensity import ONE
+from engine.models import ONE
 from engine.scale import UNIT
 from governance.door import Array, Cohort, Grant, LocalCohort, MemoryMeter, Part, Query, exact_sum
 from governance.noise import NoiseSource

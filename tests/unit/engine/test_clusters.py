@@ -1,4 +1,4 @@
-"""`engine.clusters`: steps have the bits and bounds that they claim, and clusters are found where they are."""
+"""`engine.trainers.clusters`: steps have the bits and bounds that they claim, and clusters are found where they are."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from engine import clusters
 from engine.scale import UNIT
+from engine.trainers import clusters
 from governance.accounting import mu_squared_of
 from governance.door import Array, Contribution, DoorError, Grant, LocalCohort, MemoryMeter, ReservationId
 from governance.noise import NoiseSource
@@ -102,50 +102,50 @@ def test_nearest_breaks_ties_by_the_lowest_index_and_takes_any_number_of_rows() 
 @pytest.mark.parametrize("d", [2, 8])
 def test_separated_blobs_are_recovered_without_noise(d: int) -> None:
     features, centres = blobs(4_000, d, 5, 0.03, seed=3)
-    model = fitted(features, 5, ZeroNoise(), Fraction(1))
-    distance = np.sqrt(((centres[:, None] - model.centres) ** 2).sum(axis=2))
+    found = fitted(features, 5, ZeroNoise(), Fraction(1))
+    distance = np.sqrt(((centres[:, None] - found.model.centres) ** 2).sum(axis=2))
     assert sorted(distance.argmin(axis=1)) == list(range(5))
     assert distance.min(axis=1).max() < 0.01 * UNIT
-    assert model.sizes == pytest.approx(np.bincount(clusters.assign(model, features), minlength=5))
-    assert np.all(np.diff(model.sizes) <= 0)
+    assert found.sizes == pytest.approx(np.bincount(found.model.assign(features), minlength=5))
+    assert np.all(np.diff(found.sizes) <= 0)
 
 
 def test_centres_lie_on_the_grid() -> None:
     features, _ = blobs(2_000, 6, 4, 0.1, seed=4)
-    model = fitted(features, 4, SeededNoise(1), mu_squared_of(0.1, 1e-5))
-    for points in (model.centres, model.prototypes):
+    found = fitted(features, 4, SeededNoise(1), mu_squared_of(0.1, 1e-5))
+    for points in (found.model.centres, found.model.prototypes):
         assert np.array_equal(points, np.rint(points)) and np.abs(points).max() <= UNIT
 
 
 def test_k_is_found_on_the_prototypes() -> None:
     features, _ = blobs(20_000, 6, 5, 0.04, seed=8)
-    model = fitted(features, (2, 8), SeededNoise(2), mu_squared_of(1.0, 1e-5))
-    assert len(model.centres) == 5
-    assert [each.k for each in model.tried] == [2, 3, 4, 5, 6, 7, 8]
-    assert model.silhouette > 0.7 and model.davies_bouldin < 0.6
-    assert model.notes[0].startswith("5 of 2 to 8 clusters")
+    found = fitted(features, (2, 8), SeededNoise(2), mu_squared_of(1.0, 1e-5))
+    assert len(found.model.centres) == 5
+    assert [each.k for each in found.tried] == [2, 3, 4, 5, 6, 7, 8]
+    assert found.silhouette > 0.7 and found.davies_bouldin < 0.6
+    assert found.notes[0].startswith("5 of 2 to 8 clusters")
 
 
 def test_noise_costs_little_where_there_are_many_subjects() -> None:
     features, _ = blobs(20_000, 6, 5, 0.1, seed=5)
-    model = fitted(features, 5, SeededNoise(3), mu_squared_of(1.0, 1e-5))
-    assert inertia(features, model.centres) < 1.01 * best_inertia(features, 5, restarts=3)
+    found = fitted(features, 5, SeededNoise(3), mu_squared_of(1.0, 1e-5))
+    assert inertia(features, found.model.centres) < 1.01 * best_inertia(features, 5, restarts=3)
 
 
 def test_less_budget_means_more_noise() -> None:
     features, _ = blobs(3_000, 6, 5, 0.1, seed=6)
 
     def typical(mu_squared: Fraction) -> float:
-        return float(np.median([inertia(features, fitted(features, 5, SeededNoise(s), mu_squared).centres) for s in range(3)]))
+        return float(np.median([inertia(features, fitted(features, 5, SeededNoise(s), mu_squared).model.centres) for s in range(3)]))
 
     assert typical(Fraction(1, 4000)) > 1.1 * typical(Fraction(1))
 
 
 def test_sizes_are_counts_with_the_noise_they_claim() -> None:
     features, _ = blobs(20_000, 4, 3, 0.05, seed=9)
-    model = fitted(features, 3, SeededNoise(4), mu_squared_of(1.0, 1e-5))
-    exact = np.bincount(clusters.assign(model, features), minlength=3)
-    assert 0 < np.abs(model.sizes - exact).max() < 5 * model.sizes_sigma < 0.02 * len(features)
+    found = fitted(features, 3, SeededNoise(4), mu_squared_of(1.0, 1e-5))
+    exact = np.bincount(found.model.assign(features), minlength=3)
+    assert 0 < np.abs(found.sizes - exact).max() < 5 * found.sizes_sigma < 0.02 * len(features)
 
 
 def test_few_features_spend_nothing_on_axes() -> None:

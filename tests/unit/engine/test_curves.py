@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from engine import curves
-from engine.propensity import ONE
+from engine.models import ONE
 from governance.door import LocalCohort, MemoryMeter, Part
 from governance.noise import NoiseSource
 from tests.fakes import SeededNoise, ZeroNoise

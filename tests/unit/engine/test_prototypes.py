@@ -1,4 +1,4 @@
-"""`engine.prototypes`: weights mean what copies mean; scores agree with scikit-learn's."""
+"""`engine.trainers.prototypes`: weights mean what copies mean; scores agree with scikit-learn's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import davies_bouldin_score, silhouette_score
 
-from engine.prototypes import choose, davies_bouldin, merge, silhouette, weighted_kmeans
+from engine.trainers.prototypes import choose, davies_bouldin, merge, silhouette, weighted_kmeans
 
 GENERATOR = np.random.default_rng(0)
 LABELS = np.repeat([0, 1, 2], 15)

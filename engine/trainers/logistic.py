@@ -1,4 +1,4 @@
-"""DP propensity: logistic regression by noisy gradients in whitened coordinates, where noise has the shape of the information.
+"""A DP logistic model: regression by noisy gradients in whitened coordinates, where noise has the shape of the information.
 
 Rounds of the door (eight): moments → covariance, which whitens → six gradients. Why whiten: let rows have second moment H
 and clip gradients to an ellipsoid of shape A. Noise then has covariance ∝ A · tr(A⁻¹H), and the error of scores that it
@@ -18,16 +18,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.models import ONE, Features
 from engine.scale import UNIT
 from governance.door import Array, Batch, Cohort, Contribution, Grant, Part, Query, StepName, register
 from governance.noise import NoiseSource
-
-ONE = 1 << 16
-"""Probabilities are whole numbers: this is certainty."""
 
 GRADIENTS = {"gradient-1": 2.5, "gradient-2": 4.2, "gradient-3": 7.1, "gradient-4": 12.1, "gradient-5": 20.6, "gradient-6": 35.0}
 SHARES = {"moments": 6.5, "covariance": 12.0} | GRADIENTS
@@ -69,16 +68,15 @@ ROWS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PropensityModel:
+class LogisticModel:
     """A released logistic model; everything in it went through the door.
 
-    `weights` (d + 1,) whole numbers, the last for the constant UNIT, in logits · 2^WEIGHT_BITS a grid unit; `table` of the
-    logistic function; `subjects`: noisy number of training subjects with standard deviation `subjects_sigma`; `error` (d + 1,)
-    standard deviation of `coefficients` that comes from the noise of the last round alone (sampling is not in it).
+    `weights` (d + 1,) whole numbers, the last for the constant UNIT, in logits · 2^WEIGHT_BITS a grid unit; `subjects`: noisy
+    number of training subjects with standard deviation `subjects_sigma`; `error` (d + 1,) standard deviation of `coefficients`
+    that comes from the noise of the last round alone (sampling is not in it).
     """
 
     weights: Array
-    table: Array
     subjects: float
     subjects_sigma: float
     error: Array
@@ -87,6 +85,29 @@ class PropensityModel:
     def coefficients(self) -> Array:
         """(d + 1,) change of the logit as a feature goes from the middle to the upper end of its range; last, the intercept."""
         return self.weights * (UNIT / 2.0**WEIGHT_BITS)
+
+    def score(self, features: Features) -> NDArray[np.int64]:
+        """See `Scorer.score`: a probability."""
+        scores, table = np.empty(len(features), dtype=np.int64), _logistic_table()
+        for start in range(0, len(features), ROWS):
+            rows = np.asarray(features[start : start + ROWS], dtype=np.float64)
+            scores[start : start + ROWS] = _probability(rows, self.weights, table)
+        return scores
+
+    def facts(self) -> dict[str, Any]:
+        """See `Scorer.facts`."""
+        return {
+            "kind": "logistic",
+            "weights": self.weights.tolist(),
+            "subjects": self.subjects,
+            "subjects_sigma": self.subjects_sigma,
+            "error": self.error.tolist(),
+        }
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> LogisticModel:
+        """Out of `facts`."""
+        return cls(np.asarray(facts["weights"]), facts["subjects"], facts["subjects_sigma"], np.asarray(facts["error"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +145,7 @@ class _Door:
         return np.asarray(self.cohort.noisy_sum(query, self.grants[name], self.noise)[0, 0])
 
 
-def fit(cohort: Cohort, grant: Grant, noise: NoiseSource, progress: Callable[[str], None]) -> PropensityModel:
+def fit(cohort: Cohort, grant: Grant, noise: NoiseSource, progress: Callable[[str], None]) -> LogisticModel:
     """A logistic model of `label` on `features`, from training subjects. `grant` is used up.
 
     Where noise drowns the data, probabilities tend to the base rate. Raises DoorError and BudgetError as the door does.
@@ -138,38 +159,23 @@ def fit(cohort: Cohort, grant: Grant, noise: NoiseSource, progress: Callable[[st
     error = np.zeros((len(w), len(w)))
     for name in GRADIENTS:
         parameters = {"weights": _weights(white, w), "table": table, "mean": white.mean, "matrix": white.matrix}
-        gradient = door.ask(name, "propensity.gradient", parameters, len(w), clip) / (WHITE * ONE * spread.subjects)
+        gradient = door.ask(name, "logistic.gradient", parameters, len(w), clip) / (WHITE * ONE * spread.subjects)
         inverse = _inverse_hessian(w, spread.positives)
         error = door.grants[name].sigma(clip / (WHITE * ONE * spread.subjects)) * inverse
         w = w - _capped(inverse @ gradient)
     w = _calmed(w, error)
-    return PropensityModel(
+    return LogisticModel(
         weights=_weights(white, w),
-        table=table,
         subjects=spread.subjects,
         subjects_sigma=door.grants["moments"].sigma(_moments_bound(cohort.width)) / UNIT,
         error=np.sqrt((_unwhitened(white, error) ** 2).sum(axis=0)) * UNIT,
     )
 
 
-def score(model: PropensityModel, features: NDArray[np.generic]) -> NDArray[np.int64]:
-    """Probability of each subject, (n_subjects,), on the grid 0..ONE. `features` (n_subjects, d) on the grid."""
-    return probabilities(model.weights, features)
-
-
-def probabilities(weights: Array, features: NDArray[np.generic]) -> NDArray[np.int64]:
-    """The same by released `weights` (d + 1,) alone."""
-    scores, table = np.empty(len(features), dtype=np.int64), _logistic_table()
-    for start in range(0, len(features), ROWS):
-        rows = np.asarray(features[start : start + ROWS], dtype=np.float64)
-        scores[start : start + ROWS] = _probability(rows, weights, table)
-    return scores
-
-
 def _spread(door: _Door) -> _Spread:
     """Sums of 1, label, x and x² in one round. The public bound of each feature is all that bounds them."""
     d = door.cohort.width
-    sums = door.ask("moments", "propensity.moments", {}, 2 * d + 2, _moments_bound(d))
+    sums = door.ask("moments", "logistic.moments", {}, 2 * d + 2, _moments_bound(d))
     subjects = max(float(sums[0]) / UNIT, 1.0)
     mean = np.clip(np.rint(sums[2 : d + 2] / subjects), -UNIT, UNIT)
     variance = np.clip(sums[d + 2 :] * UNIT / subjects - mean**2, (UNIT / 100) ** 2, UNIT**2)
@@ -185,7 +191,7 @@ def _whiten(door: _Door, spread: _Spread) -> _Whitening:
     d = len(spread.mean)
     radius = math.ceil(REACH * math.sqrt(spread.variance.sum()))
     rows, columns = np.triu_indices(d)
-    sums = door.ask("covariance", "propensity.covariance", {"mean": spread.mean}, len(rows), radius**2)
+    sums = door.ask("covariance", "logistic.covariance", {"mean": spread.mean}, len(rows), radius**2)
     covariance = np.zeros((d, d))
     covariance[rows, columns] = sums / np.where(rows == columns, 1.0, math.sqrt(2)) / spread.subjects
     values, vectors = np.linalg.eigh(covariance + np.triu(covariance, 1).T)
@@ -266,7 +272,7 @@ def _normal() -> tuple[Array, Array]:
     return nodes, weights / weights.sum()
 
 
-@register("propensity.moments")
+@register("logistic.moments")
 def moments(batch: Batch, parameters: Mapping[str, Array]) -> Contribution:
     """Values (n, 2 + d + d): UNIT, ±UNIT for the label, x, x²/UNIT."""
     x = batch["features"]
@@ -274,7 +280,7 @@ def moments(batch: Batch, parameters: Mapping[str, Array]) -> Contribution:
     return Contribution(np.hstack([np.full((len(x), 1), float(UNIT)), UNIT * label, x, np.trunc(x * x / UNIT)]))
 
 
-@register("propensity.covariance")
+@register("logistic.covariance")
 def covariance(batch: Batch, parameters: Mapping[str, Array]) -> Contribution:
     """Values (n, d(d+1)/2): upper triangle of yyᵀ, y = x − mean; off the diagonal times √2, so that the norm is ‖y‖²."""
     y = batch["features"] - parameters["mean"]
@@ -282,7 +288,7 @@ def covariance(batch: Batch, parameters: Mapping[str, Array]) -> Contribution:
     return Contribution(np.trunc(y[:, rows] * y[:, columns] * np.where(rows == columns, 1.0, math.sqrt(2))))
 
 
-@register("propensity.gradient")
+@register("logistic.gradient")
 def gradient(batch: Batch, parameters: Mapping[str, Array]) -> Contribution:
     """Values (n, d + 1): (probability − label) · (whitened row, one), in units of 1/(ONE · WHITE)."""
     x = batch["features"]

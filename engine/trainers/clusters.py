@@ -8,7 +8,7 @@ releases predict, so that noise shrinks with the cluster, and a step is shrunk w
 
 Neighbours: add or remove one subject. Sensitivity: the `bound` of each query, public or computed from earlier releases;
 the door enforces it. Every registered step gives whole numbers below 2^53 from whole numbers, so sums before noise
-have the same bits whatever batch, thread or engine. Not here: choosing k (`engine.prototypes`), names (`engine.naming`).
+have the same bits whatever batch, thread or engine. Not here: choosing k (`engine.trainers.prototypes`), names (`engine.naming`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.prototypes import Merged, choose, davies_bouldin, merge, silhouette, weighted_kmeans
+from engine.models import Features
 from engine.scale import UNIT
+from engine.trainers.prototypes import Merged, choose, davies_bouldin, merge, silhouette, weighted_kmeans
 from governance.door import Array, Batch, Cohort, Contribution, Grant, Query, StepName, register
 from governance.noise import NoiseSource
 
@@ -71,17 +73,38 @@ ROWS = 1 << 13
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ClusterModel:
-    """Released clusters, largest first; everything in it went through the door.
-
-    `centres` (k, d) whole numbers on the feature grid; `prototypes` (K, d) on it too, with noisy `weights` (K,) of at least
-    1; `sizes` (k,) noisy subjects with standard deviation `sizes_sigma`; `silhouette` and `davies_bouldin` of the centres, on
-    prototypes; `tried`: each k that was tried; `notes`: how k came about, in words.
-    """
+class Centres:
+    """Whoever is nearest to a centre belongs to it. `centres` (k, d) whole numbers on the feature grid; `prototypes` (K, d) on it
+    too, with noisy `weights` (K,) of at least 1: what the centres were merged from."""
 
     centres: Array
     prototypes: Array
     weights: Array
+
+    def assign(self, features: Features) -> NDArray[np.int64]:
+        """See `Partition.assign`: the nearest centre; the lowest index wins a tie."""
+        return nearest(features, self.centres)
+
+    def facts(self) -> dict[str, Any]:
+        """See `Partition.facts`."""
+        arrays = {name: getattr(self, name).tolist() for name in ("centres", "prototypes", "weights")}
+        return {"kind": "centres"} | arrays
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Centres:
+        """Out of `facts`."""
+        return cls(*(np.asarray(facts[name], dtype=np.float64) for name in ("centres", "prototypes", "weights")))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clustered:
+    """Released clusters, largest first; everything in it went through the door.
+
+    `sizes` (k,) noisy subjects with standard deviation `sizes_sigma`; `silhouette` and `davies_bouldin` of the centres, on
+    prototypes; `tried`: each k that was tried; `notes`: how k came about, in words.
+    """
+
+    model: Centres
     sizes: Array
     sizes_sigma: float
     silhouette: float
@@ -97,7 +120,7 @@ def fit(
     noise: NoiseSource,
     progress: Callable[[str], None],
     seed: int,
-) -> ClusterModel:
+) -> Clustered:
     """Clusters of the cohort's features: `k` of them, or as many of (least, most) as the prototypes suggest.
 
     `grant` is used up. `seed` feeds the coordinator's k-means on released values, nothing that sees a subject.
@@ -122,10 +145,8 @@ def fit(
     order = np.argsort(-sizes, kind="stable")
     centres, sizes = centres[order], sizes[order]
     labels = nearest(prototypes, centres)
-    return ClusterModel(
-        centres=centres,
-        prototypes=prototypes,
-        weights=weights,
+    return Clustered(
+        model=Centres(centres, prototypes, weights),
         sizes=sizes,
         sizes_sigma=door.grants["sizes"].sigma(1.0),
         silhouette=silhouette(prototypes, weights, labels),
@@ -133,11 +154,6 @@ def fit(
         tried=tried,
         notes=(_note(best, tried, len(prototypes)),),
     )
-
-
-def assign(model: ClusterModel, features: NDArray[np.generic]) -> NDArray[np.int64]:
-    """Nearest centre of each subject, (n_subjects,); the lowest index wins a tie. `features` (n_subjects, d) on the grid."""
-    return nearest(features, model.centres)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +291,7 @@ def _on_grid(points: Array) -> Array:
     return np.clip(np.rint(points), -UNIT, UNIT)
 
 
-def nearest(features: NDArray[np.generic], centres: Array) -> NDArray[np.int64]:
+def nearest(features: Features, centres: Array) -> NDArray[np.int64]:
     """Index of the nearest centre, (n_subjects,), by exact integer distances; the lowest index wins a tie."""
     squares = np.einsum("ij,ij->i", centres, centres)
     chosen = np.empty(len(features), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""`engine.propensity`: exact steps, a model that ranks like logistic regression, budget that adds up, and grace where noise drowns it."""
+"""`engine.trainers.logistic`: exact steps, a ranking like logistic regression's, a budget that adds up, and grace where noise drowns it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from engine import propensity
-from engine.propensity import ONE, SHARES, STEPS_A_LOGIT, WEIGHT_BITS
+from engine.models import ONE
 from engine.scale import UNIT
+from engine.trainers import logistic
+from engine.trainers.logistic import SHARES, STEPS_A_LOGIT, WEIGHT_BITS
 from governance.accounting import mu_squared_of
 from governance.door import Array, Cohort, Grant, LocalCohort, MemoryMeter, Part, Query, exact_sum
 from governance.noise import NoiseSource
@@ -41,7 +42,7 @@ def asked() -> dict[str, Query]:
     """What a fit asks, by round."""
     meter = MemoryMeter(Fraction(1))
     cohort = Recording(LocalCohort(columns(), meter))
-    propensity.fit(cohort, meter.grant(), SeededNoise(0), lambda _: None)
+    logistic.fit(cohort, meter.grant(), SeededNoise(0), lambda _: None)
     return dict(zip(SHARES, cohort.queries, strict=True))
 
 
@@ -64,9 +65,9 @@ def test_steps_give_whole_numbers_from_rows_at_the_ends_of_the_grid() -> None:
         "mean": np.full(64, -UNIT, dtype=np.float64),
         "matrix": np.full((64, 64), 2.0**24 - 1),
         "weights": np.full(65, 2.0**31 - 1),
-        "table": np.full(2 * propensity.LOGITS * STEPS_A_LOGIT, 12345.0),
+        "table": np.full(2 * logistic.LOGITS * STEPS_A_LOGIT, 12345.0),
     }
-    for step in (propensity.moments, propensity.covariance, propensity.gradient):
+    for step in (logistic.moments, logistic.covariance, logistic.gradient):
         values = step(batch, parameters).values
         assert np.all(values == np.trunc(values))
         assert np.abs(values).max() < 2.0**53
@@ -79,14 +80,14 @@ def test_only_training_subjects_count() -> None:
     models = []
     for each in (columns(), held_back):
         meter = MemoryMeter(Fraction(1))
-        models.append(propensity.fit(LocalCohort(each, meter), meter.grant(), SeededNoise(0), lambda _: None))
+        models.append(logistic.fit(LocalCohort(each, meter), meter.grant(), SeededNoise(0), lambda _: None))
     assert np.array_equal(models[0].weights, models[1].weights)
 
 
 def test_rounds_and_budget_add_up() -> None:
     meter = MemoryMeter(Fraction(1, 20))
     names: list[str] = []
-    propensity.fit(LocalCohort(columns(), meter), meter.grant(), SeededNoise(0), names.append)
+    logistic.fit(LocalCohort(columns(), meter), meter.grant(), SeededNoise(0), names.append)
     assert len(meter.spent) == len(names) <= 9
     assert set(meter.spent) == {f"all/{name}" for name in SHARES}
     assert sum(meter.spent.values()) == Fraction(1, 20)
@@ -96,7 +97,7 @@ def test_without_noise_it_ranks_like_logistic_regression() -> None:
     population = generated(10_000, 8, seed=2)
     part = population.part(0)
     model = fitted(population, part, Fraction(1, 10), ZeroNoise())
-    private = auc_of(propensity.score(model, population.features), population, part)
+    private = auc_of(model.score(population.features), population, part)
     assert auc_without_privacy(population, part) - private == pytest.approx(0.0, abs=0.002)
     assert model.subjects == pytest.approx(np.count_nonzero(part == Part.TRAIN), abs=0.01)
 
@@ -105,7 +106,7 @@ def test_probabilities_are_calibrated() -> None:
     population = generated(20_000, 8, seed=3)
     part = population.part(0)
     model = fitted(population, part, mu_squared_of(1.0, 1e-5), SeededNoise(3))
-    scores = propensity.score(model, population.features) / ONE
+    scores = model.score(population.features) / ONE
     for low, high in ((0.0, 0.1), (0.1, 0.3), (0.3, 0.6), (0.6, 1.0)):
         inside = (scores >= low) & (scores < high)
         assert population.label[inside].mean() == pytest.approx(scores[inside].mean(), abs=0.06)
@@ -116,7 +117,7 @@ def test_score_is_the_logistic_function_of_the_weights() -> None:
     features = np.random.default_rng(0).integers(-UNIT, UNIT + 1, (70_000, 4))
     logits = (features @ model.weights[:-1] + UNIT * model.weights[-1]) / 2.0**WEIGHT_BITS
     assert logits == pytest.approx(features / UNIT @ model.coefficients[:-1] + model.coefficients[-1])
-    scores = propensity.score(model, features)
+    scores = model.score(features)
     assert scores.min() >= 0 and scores.max() <= ONE
     assert scores / ONE == pytest.approx(1 / (1 + np.exp(-logits)), abs=1 / STEPS_A_LOGIT)
     order = np.argsort(logits)
@@ -129,7 +130,7 @@ def test_too_few_subjects_end_in_a_model_and_not_in_an_error(n: int, d: int) -> 
     population = generated(n, d, seed=5)
     model = fitted(population, population.part(0), mu_squared_of(0.7, 1e-5), SeededNoise(n + d))
     assert np.all(np.isfinite(model.weights)) and np.all(np.isfinite(model.error)) and model.error.shape == (d + 1,)
-    scores = propensity.score(model, generated(100, d, seed=6).features)
+    scores = model.score(generated(100, d, seed=6).features)
     assert scores.min() >= 0 and scores.max() <= ONE
 
 

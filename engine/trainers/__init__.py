@@ -1,0 +1,1 @@
+"""Trainers: each takes a cohort behind the door and gives a released model."""
