@@ -29,7 +29,7 @@ from policies.contract import Contract
 from policies.policy import Policy
 from policies.segment import Segment
 
-FEW = 10_000
+FEW = 2_000
 """Subjects up to which looking each one up takes less time than reading a snapshot of millions."""
 
 
