@@ -33,7 +33,8 @@ from policies.decisions import Finding
 from policies.segment import Clusters, KRange, Propensity
 
 if TYPE_CHECKING:
-    from engine.assessment import Assessment, Part
+    from engine.assessment import Assessment
+    from engine.parts import Part
 
 _STATUS = {
     Status.QUARANTINED: page.Status.QUARANTINE,
