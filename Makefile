@@ -12,11 +12,12 @@ demo: .venv/demo.installed
 
 test: test-quick test-slow
 
-test-quick: .venv/dev.installed # side by side
+# Both side by side, a file at a time.
+test-quick: .venv/dev.installed
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
-test-slow: .venv/dev.installed # one at a time: some measure time and memory
-	$(BIN)/python -m pytest -m slow
+test-slow: .venv/dev.installed
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 check: .venv/dev.installed
 	$(BIN)/ruff format --check .
