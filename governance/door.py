@@ -20,16 +20,20 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
 from fractions import Fraction
+from functools import cache
+from itertools import chain, islice
 from typing import Any, NewType, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # comes with scikit-learn, without types
 
 from governance.accounting import MIN_SIGMA
-from governance.grid import GRID, MAX_ROWS, MAX_VALUES, add, clip, scatter
+from governance.grid import GRID, add, clip, roots, rows_at_once, scatter, triangle
 from governance.noise import NoiseSource
 
 StepName = NewType("StepName", str)
@@ -63,11 +67,23 @@ class Part(IntEnum):
 @dataclass(frozen=True, slots=True)
 class Contribution:
     """What each subject adds. `values` (n, m) or (n, b, m); `slots` (n,) or (n, b): the slot of 0..s-1 that each of
-    the b blocks adds its m values to (a slot outside that range adds nothing; no slots: slot 0)."""
+    the b blocks adds its m values to (a slot outside that range adds nothing; no slots: slot 0).
+
+    `products`: of a query of one block and slot, a subject adds instead the products of its values (n, k) with each other: k(k+1)/2 of
+    them, the upper triangle by rows, off the diagonal times `CROSS`. Their L2 norm is at most the square norm of the values.
+    """
 
     values: Array
     slots: NDArray[np.int64] | None = None
+    products: bool = False
 
+
+CROSS = 7 / 5
+"""Weight of a product of two values beside squares, just below √2: with √2 itself the norm would be the square norm, but not whole."""
+
+
+CHOSEN = "chosen"
+"""A column that a door adds to a batch: rows where it is 0 are of nobody, and add nothing (`governance.sampling`)."""
 
 Step = Callable[[Batch, Mapping[str, Array]], Contribution]
 
@@ -243,9 +259,44 @@ class Rows(Mapping[str, Array]):
         return len(self.columns)
 
 
+@dataclass(frozen=True, slots=True)
+class Some(Mapping[str, Array]):
+    """The rows of a batch at `places`, looked up when a column is asked for."""
+
+    batch: Rows
+    places: NDArray[np.int64]
+
+    def __getitem__(self, name: str) -> Array:
+        column = np.asarray(self.batch.columns[name][self.batch.start : self.batch.stop][self.places], dtype=np.float64)
+        column.flags.writeable = False
+        return column
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.batch)
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+
 def rows_of(batch: Batch) -> int:
     """Number of subjects in a batch."""
+    if isinstance(batch, Some):
+        return len(batch.places)
     return batch.stop - batch.start if isinstance(batch, Rows) else len(next(iter(batch.values())))
+
+
+def _taking_part(query: Query, batch: Rows) -> Batch:
+    """Without whoever takes no part: their rows would be set to zero (`to_grid`), but cost as much as others."""
+    if query.part is Part.ALL:
+        return batch
+    return Some(batch, np.flatnonzero(batch["part"] == float(query.part)))
+
+
+def part_of(batch: Batch, start: int, stop: int) -> Rows:
+    """Rows [start, stop) of a batch; of rows that turn into float64 when asked for, no more than these do."""
+    if isinstance(batch, Rows):
+        return Rows(batch.columns, batch.start + start, batch.start + stop)
+    return Rows(batch, start, stop)
 
 
 def rehearse(query: Query, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -282,13 +333,16 @@ def exact_sum(query: Query, batches: Iterable[Batch]) -> NDArray[np.int64]:
     Threads work ahead by a few batches, so that memory does not grow with the subjects.
     """
     total = np.zeros(query.size, dtype=np.int64)
-    rows = max(1, min(MAX_ROWS, MAX_VALUES // (query.shape[0] * query.shape[2])))
+    pieces = _pieces(query, batches)
+    first = list(islice(pieces, 2))
+    if len(first) < 2:  # a thread costs more than a small population
+        with _one_blas_thread():
+            return add(total, _sum_of(query, first[0])) if first else total
     workers = os.cpu_count() or 1
     waiting: deque[Future[NDArray[np.int64]]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for batch in batches:
-            for start in range(0, rows_of(batch), rows):
-                waiting.append(pool.submit(_sum_of, query, batch, start, min(rows_of(batch), start + rows)))
+    with _one_blas_thread(), ThreadPoolExecutor(workers) as pool:
+        for piece in chain(first, pieces):
+            waiting.append(pool.submit(_sum_of, query, piece))
             while len(waiting) > 2 * workers:
                 total = add(total, waiting.popleft().result())
         for last in waiting:
@@ -296,28 +350,54 @@ def exact_sum(query: Query, batches: Iterable[Batch]) -> NDArray[np.int64]:
     return total
 
 
-def _sum_of(query: Query, batch: Batch, start: int, stop: int) -> NDArray[np.int64]:
-    """Sum over rows [start, stop). Where the step raises, the rows are halved down to the subject that does it, who adds zero."""
-    rows = Rows(batch, start, stop)
+def _pieces(query: Query, batches: Iterable[Batch]) -> Iterator[Rows]:
+    """Subjects, so many at a time as one thread takes."""
+    rows = rows_at_once(query.shape[0] * query.shape[2])
+    for batch in batches:
+        n = rows_of(batch)
+        yield from (part_of(batch, start, min(n, start + rows)) for start in range(0, n, rows))
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Products of matrices stay on the thread that asks: the rows are shared out already, and products of few rows are soon done."""
+    with _blas().limit(limits=1, user_api="blas"):
+        yield
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def _sum_of(query: Query, rows: Rows) -> NDArray[np.int64]:
+    """Sum over some rows. Where the step raises, they are halved down to the subject that does it, who adds zero."""
     try:
         with np.errstate(all="ignore"):
-            grid = to_grid(_STEPS[query.step](rows, query.parameters), query, rows)
+            some = _taking_part(query, rows)
+            if rows_of(some) == 0:
+                return np.zeros(query.size, dtype=np.int64)
+            given = _STEPS[query.step](some, query.parameters)
+            if given.products:
+                whole = _roots(given, query, some)
+                return triangle(whole.T @ whole)
+            grid = to_grid(given, query, some)
             return scatter(grid.values, grid.slots, query.shape[1])
     except MemoryError:
         raise DoorError(f"step `{query.step}` ran out of memory") from None
     except Exception:  # noqa: BLE001 (whatever a row makes a step raise would show that row)
-        if stop - start == 1:
+        n = rows_of(rows)
+        if n == 1:
             return np.zeros(query.size, dtype=np.int64)
-        middle = (start + stop) // 2
-        return add(_sum_of(query, batch, start, middle), _sum_of(query, batch, middle, stop))
+        return add(_sum_of(query, part_of(rows, 0, n // 2)), _sum_of(query, part_of(rows, n // 2, n)))
 
 
 @dataclass(frozen=True, slots=True)
 class GridContribution:
-    """Values (n, b, m) as integers of norm at most `GRID`, and their slots (n, b)."""
+    """Values (n, b, m), whole numbers of norm at most `GRID`, and their slots (n, b); None: slot 0."""
 
-    values: NDArray[np.int64]
-    slots: NDArray[np.int64]
+    values: Array
+    slots: NDArray[np.int64] | None
 
 
 def to_grid(given: Contribution, query: Query, batch: Batch) -> GridContribution:
@@ -325,13 +405,35 @@ def to_grid(given: Contribution, query: Query, batch: Batch) -> GridContribution
 
     Raises DoorError for a contribution without one row a subject: two rows would be two contributions.
     """
+    if given.products:
+        whole = _roots(given, query, batch)
+        return GridContribution(triangle(whole[:, :, None] * whole[:, None, :]).astype(np.float64)[:, None, :], None)
     blocks, _, width = query.shape
     n = rows_of(batch)
     values = np.asarray(given.values, dtype=np.float64)
-    place = np.zeros((n, blocks), dtype=np.int64) if given.slots is None else np.asarray(given.slots).astype(np.int64)
-    if values.shape[:1] != (n,) or values.size != n * blocks * width or place.shape[:1] != (n,) or place.size != n * blocks:
+    place = None if given.slots is None else np.asarray(given.slots, dtype=np.int64)
+    fits = place is None or (place.shape[:1] == (n,) and place.size == n * blocks)
+    if values.shape[:1] != (n,) or values.size != n * blocks * width or not fits:
         raise DoorError(f"step `{query.step}`: expected values for {blocks} x {width} and slots for {blocks} from each subject")
     whole = clip(values.reshape(n, blocks * width), query.bound)
+    _only_who_takes_part(whole, query, batch)
+    return GridContribution(whole.reshape(n, blocks, width), None if place is None else place.reshape(n, blocks))
+
+
+def _roots(given: Contribution, query: Query, batch: Batch) -> Array:
+    """(n, k) whole numbers whose products are the contribution; zero for whoever takes no part. Raises DoorError as `to_grid` does."""
+    values = np.asarray(given.values, dtype=np.float64)
+    k = values.shape[-1]
+    if values.shape != (rows_of(batch), k) or query.shape != (1, 1, k * (k + 1) // 2) or given.slots is not None:
+        raise DoorError(f"step `{query.step}`: expected values whose products are {query.shape[2]} from each subject")
+    whole = roots(values, query.bound)
+    _only_who_takes_part(whole, query, batch)
+    return whole
+
+
+def _only_who_takes_part(whole: Array, query: Query, batch: Batch) -> None:
+    """Sets the rows of all others to zero."""
     if query.part is not Part.ALL:
         whole[batch["part"] != float(query.part)] = 0
-    return GridContribution(whole.reshape(n, blocks, width), place.reshape(n, blocks))
+    if CHOSEN in batch:
+        whole[batch[CHOSEN] == 0] = 0

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from governance.accounting import MIN_SIGMA
 from governance.door import (
+    CROSS,
     MAX_SIGMA,
     Array,
     Batch,
@@ -62,6 +63,11 @@ def _doubles_later(batch: Batch, _parameters: Mapping[str, Array]) -> Contributi
 @register("test.greedy")
 def _greedy(_batch: Batch, _parameters: Mapping[str, Array]) -> Contribution:
     raise MemoryError
+
+
+@register("test.products")
+def _products(batch: Batch, _parameters: Mapping[str, Array]) -> Contribution:
+    return Contribution(batch["features"], products=True)
 
 
 @register("test.writes")
@@ -410,3 +416,49 @@ def test_step_names_are_taken_once() -> None:
 def test_released_values_are_in_units_of_the_query() -> None:
     cohort = LocalCohort({"features": np.full((500, 2), [3.0, -1.0])}, MemoryMeter(Fraction(1)))
     assert np.allclose(cohort.noisy_sum(query(), grant(), SeededNoise(1)).ravel(), [1500, -500], atol=6 * 10)
+
+
+@given(hnp.arrays(np.float64, (6, 3), elements=st.floats(allow_nan=True, allow_infinity=True)), st.floats(1e-6, 1e12))
+@settings(deadline=None)
+def test_products_of_a_row_never_exceed_the_bound_and_add_up_to_their_sum(values: Array, bound: float) -> None:
+    asked = query("test.products", (1, 1, 6), bound)
+    grid = to_grid(Contribution(values, products=True), asked, {"features": values}).values[:, 0]
+    assert all(sum(int(value) ** 2 for value in row) <= GRID**2 for row in grid)
+    assert np.array_equal(exact_sum(asked, [{"features": values}]), grid.sum(axis=0).astype(np.int64))
+
+
+def test_products_are_those_of_the_clipped_row() -> None:
+    """(3, 4) has square norm 25: within 100 it is as it is, within 1 it is (0.6, 0.8)."""
+    row = np.array([[3.0, 4.0]])
+    for bound, x, y in ((100.0, 3.0, 4.0), (1.0, 0.6, 0.8)):
+        [whole] = to_grid(Contribution(row, products=True), query("test.products", (1, 1, 3), bound), {"features": row}).values
+        assert whole[0] * bound / GRID == pytest.approx([x * x, CROSS * x * y, y * y], rel=1e-3)
+
+
+def test_a_row_at_the_bound_uses_it_up() -> None:
+    """The weight of products beside squares is below √2, and by little: worst where values are alike and many."""
+    row = np.full((1, 40), 1.0)
+    [whole] = to_grid(Contribution(row, products=True), query("test.products", (1, 1, 820), 40.0), {"features": row}).values
+    assert 0.985 < math.sqrt(float((whole**2).sum())) / GRID <= 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "slots"), [((1, 1, 4), None), ((3, 1, 1), None), ((1, 2, 3), None), ((1, 1, 3), np.zeros((2, 1), np.int64))]
+)
+def test_products_have_a_shape_of_their_own(shape: tuple[int, int, int], slots: NDArray[np.int64] | None) -> None:
+    rows = np.ones((2, 2))
+    with pytest.raises(DoorError, match="values whose products"):
+        to_grid(Contribution(rows, slots, products=True), query("test.products", shape), {"features": rows})
+
+
+@pytest.mark.parametrize("step", ["test.values", "test.products"])
+def test_steps_see_only_who_takes_part(step: str) -> None:
+    generator = np.random.default_rng(0)
+    columns = {"features": generator.normal(size=(500, 2)), "part": generator.choice([1.0, 2.0], 500)}
+    shape = (1, 1, 2 if step == "test.values" else 3)
+    train = {"features": columns["features"][columns["part"] == 1], "part": np.ones(np.count_nonzero(columns["part"] == 1))}
+    for batch in (columns, {name: column[:1] for name, column in columns.items()}):
+        rows = {name: column[batch["part"] == 1] for name, column in batch.items()}
+        found = exact_sum(query(step, shape, part=Part.TRAIN), [batch])
+        assert np.array_equal(found, exact_sum(query(step, shape), [rows]) if len(rows["part"]) else np.zeros(shape[2]))
+    assert not exact_sum(query(step, shape, part=Part.HOLDOUT), [train]).any()
