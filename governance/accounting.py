@@ -15,6 +15,9 @@ with z = k/σ; the normalisation of the discrete Gaussian differs from 1 by abou
 
 With M within τ of G on every input: P[M(D) ∈ S] ≤ P[G(D) ∈ S] + τ ≤ e^ε P[G(D') ∈ S] + δ + τ
 ≤ e^ε P[M(D') ∈ S] + δ + (1 + e^ε) τ, and τ adds up over draws. Every draw here has σ ≥ `MIN_SIGMA`.
+
+Beyond an ε of about 11 that last term outgrows any δ. There the other proof is the better one: a discrete Gaussian of any σ is
+μ²/2-zCDP exactly (Canonne, Kamath, Steinke 2020, Theorem 14), which adds up too, so `concentrated_epsilon` needs no term for draws.
 """
 
 from __future__ import annotations
@@ -100,3 +103,18 @@ def mu_squared_of(epsilon: float, delta: float, draws: int = RESERVED_DRAWS, spe
         middle = (low + high) // 2
         low, high = (middle, high) if holds(epsilon, delta, spent + Fraction(middle, _GRID), draws) else (low, middle)
     return Fraction(low, _GRID)
+
+
+def concentrated_epsilon(mu_squared: Fraction, delta: float) -> float:
+    """An ε at which a total of `mu_squared` holds (ε, δ)-DP, however many draws: ρ + 2√(ρ ln 1/δ) (Bun, Steinke 2016, Proposition 1.3)."""
+    rho = float(mu_squared) / 2
+    return (rho + 2 * math.sqrt(rho * -math.log(delta))) * (1 + _ROUNDING)
+
+
+def concentrated_mu_squared(epsilon: float, delta: float) -> Fraction:
+    """The μ² (in steps of 2^-40) that `concentrated_epsilon` fits into any ε; more than `mu_squared_of` from about ε = 12 on."""
+    if not (0 < epsilon < math.inf and 0 < delta < 1):
+        raise ValueError(f"expected a finite ε > 0 and 0 < δ < 1, got ε = {epsilon} and δ = {delta}")
+    slack = -math.log(delta)
+    root = epsilon / (math.sqrt(epsilon + slack) + math.sqrt(slack))  # √ρ, of ρ + 2√(ρ · slack) = ε
+    return Fraction(math.floor(2 * root**2 * (1 - 2 * _ROUNDING) * _GRID), _GRID)

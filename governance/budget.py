@@ -4,7 +4,9 @@ Neighbours: add or remove one subject with all rows. A *cap account* per control
 lifetime, by a cap that no policy raises alone (`governance.caps`); *allocations*, one for each population, purpose and
 period, lie within it. μ² of Gaussian DP and scalar draws add up exactly, as fractions and whole numbers, within an account
 (`governance.accounting`: a valid filter for budgets chosen as one goes). Populations are taken to overlap, so that charges
-within a namespace always add.
+within a namespace always add. What is no Gaussian draw is a *block*: a build whose mechanisms were composed beforehand to
+one (ε, δ) (`governance.blocks`). Blocks add up by basic composition, on top: an account of (ε, δ) whose blocks have (ε', δ')
+has room for Gaussian draws within (ε − ε', δ − δ').
 
 A reservation counts as spent, whole, from its transaction on, until it is released; it can be released only while nothing
 was drawn. Each draw is written down and sealed before its noise exists, so that a crash at any moment leaves at least what
@@ -18,6 +20,7 @@ Not here: how μ² becomes ε (`governance.accounting`), the noise (`governance.
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,8 +31,10 @@ from fractions import Fraction
 from sqlmodel import Session, col, select
 
 from governance.accounting import RESERVED_DRAWS, epsilon_of, holds, mu_squared_of
-from governance.caps import binding_cap, register_cap, registered_cap, restore_cap
+from governance.blocks import Block, Sampled
+from governance.caps import NO_BLOCKS, Blocks, binding_cap, register_cap, registered_cap, rest, restore_cap
 from governance.door import BudgetError, Grant, Query, ReservationId, check_path
+from governance.sampling import PATH, SampledGrant
 from governance.store import Store, Transaction, micros, moment
 from governance.tables import DrawRow, ReservationRow
 from policies.contract import Contract
@@ -37,6 +42,8 @@ from policies.policy import Allowance, Period, Policy
 
 _STEP = 1e-6
 """ε that is left is told in these steps, rounded down."""
+
+_NO_DELTA = "blocks add up in δ too, and theirs is used up: ask for a smaller `delta`, or build no deep model"
 
 
 class Status(StrEnum):
@@ -102,7 +109,7 @@ def _start(period: Period, now: dt.datetime) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Budget set aside: μ² and scalar draws that one build or snapshot may spend, worth (`epsilon`, `delta`)."""
+    """Budget set aside for one build or snapshot, worth (`epsilon`, `delta`): μ² and scalar draws of its account, or a block."""
 
     id: ReservationId
     cap: str
@@ -116,15 +123,30 @@ class Reservation:
     status: Status
     principal: str
     created: dt.datetime
+    block: Block | None = None
 
     def grant(self) -> Grant:
-        """The right to spend all of it."""
-        return Grant(self.id, "all", self.mu_squared)
+        """The right to spend all of its Gaussian draws."""
+        return Grant(self.id, "all", self.block.mu_squared if self.block else self.mu_squared)
+
+    @property
+    def exact_draws(self) -> int:
+        """Scalar Gaussian draws that may be made of the grant."""
+        return RESERVED_DRAWS if self.block else self.draws
+
+    def sampled(self) -> SampledGrant:
+        """The right to train by samples. Raises BudgetError where none was reserved."""
+        if self.block is None:
+            raise BudgetError(f"reservation `{self.id}` holds no training by samples")
+        return SampledGrant(self.id, self.block.sampled)
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One line of the privacy transcript. `bound` and `sigma` in the query's units, `draws` scalar draws."""
+    """One line of the privacy transcript. `bound` and `sigma` in the query's units, `draws` scalar draws.
+
+    `sampled`: all steps of training by samples are one line, without μ².
+    """
 
     path: str
     step: str
@@ -133,14 +155,15 @@ class Draw:
     bound: float
     sigma: float
     draws: int
+    sampled: Sampled | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
     """What an account may spend, has spent, and what largest request still fits (within the cap too), as ε at `delta`.
 
-    `purpose` is None for the cap account. `lifetime` is the ε of everything ever spent, whatever the period. `note` says what to
-    do about a registered cap that leaves less than policy and allocation would.
+    `purpose` is None for the cap account. `lifetime` is the ε of everything ever spent, whatever the period; `blocks` what of `spent`
+    are blocks. `note` says what to do about a registered cap that leaves less than policy and allocation would.
     """
 
     account: str
@@ -151,52 +174,87 @@ class Balance:
     spent: float
     left: float
     lifetime: float
+    blocks: float
     reservations: int
     note: str | None = None
 
-    def exceeded(self, asked: float) -> BudgetExceeded:
-        """The refusal of a request for `asked` that does not fit."""
-        return BudgetExceeded(asked, self.left, self.account, "allocation" if self.purpose else "cap", self.note)
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of an account, worth (`epsilon`, `delta`): Gaussian draws, `draws` of them at most, or a block."""
+
+    epsilon: float
+    delta: float
+    draws: int = RESERVED_DRAWS
+    block: bool = False
+
+    def spending(self) -> _Spent:
+        """What it adds to an account. Raises BudgetError for less than one step of μ²."""
+        if self.block:
+            return _Spent(Fraction(0), 0, Blocks(Fraction(self.epsilon), Fraction(self.delta)), 1)
+        mu_squared = mu_squared_of(self.epsilon, self.delta, self.draws)
+        if mu_squared == 0:
+            raise BudgetError(f"ε {self.epsilon:g} at δ {self.delta:g} buys no draw; ask for more of either")
+        return _Spent(mu_squared, self.draws, NO_BLOCKS, 1)
 
 
-def reserve(
-    transaction: Transaction, to: Accounts, policy: Policy, epsilon: float, delta: float, label: str, draws: int = RESERVED_DRAWS
-) -> Reservation:
-    """Set aside what (`epsilon`, `delta`) buys for `draws` scalar draws; the first of an account registers the policy's cap.
-
-    Raises BudgetExceeded if allocation or cap cannot hold it.
-    """
-    history = _history(transaction.session, to.cap)
+def afford(session: Session, to: Accounts, policy: Policy, asked: Request) -> None:
+    """Raises BudgetExceeded if allocation or cap cannot hold it; nothing is written."""
     allowance = policy.budgets.purposes.get(to.purpose)
     if allowance is None:  # a purpose without a budget may spend nothing
-        raise BudgetExceeded(epsilon, 0.0, to.allocation, "allocation")
-    mu_squared = mu_squared_of(epsilon, delta, draws)
-    if mu_squared == 0:
-        raise BudgetError(f"ε {epsilon:g} at δ {delta:g} buys no draw; ask for more of either")
+        raise BudgetExceeded(asked.epsilon, 0.0, to.allocation, "allocation")
+    history, more = _history(session, to.cap), asked.spending()
     total = _total(history)
-    cap = binding_cap(transaction.session, to.cap, policy, total.draws + draws)
+    cap = binding_cap(session, to.cap, policy, (total + more).draws, (total + more).blocks)
     for which, account, limit, note, spent in (
         ("allocation", to.allocation, allowance, None, _total(_within(history, to))),
         ("cap", to.cap, cap.limit, cap.note, total),
     ):
-        if not holds(limit.epsilon, limit.delta, spent.mu_squared + mu_squared, spent.draws + draws):
-            raise BudgetExceeded(epsilon, _left(limit, spent, delta, draws), account, which, note)
+        after = spent + more
+        epsilon, delta = rest(limit, after.blocks)
+        if epsilon < 0 or delta < 0 or not holds(epsilon, delta, after.mu_squared, after.draws):
+            note = note or (_NO_DELTA if asked.block and delta <= 0 else None)
+            raise BudgetExceeded(asked.epsilon, _left(limit, spent, asked), account, which, note)
+
+
+def reserve(
+    transaction: Transaction,
+    to: Accounts,
+    policy: Policy,
+    epsilon: float,
+    delta: float,
+    label: str,
+    draws: int = RESERVED_DRAWS,
+    block: Block | None = None,
+) -> Reservation:
+    """Set aside what (`epsilon`, `delta`) buys for `draws` scalar draws, or `block`, which is worth as much instead.
+
+    The first of an account registers the policy's cap. Raises BudgetExceeded if allocation or cap cannot hold it.
+    """
+    if block is not None:
+        epsilon, delta = block.epsilon, block.delta
+    asked = Request(epsilon, delta, draws, block is not None)
+    afford(transaction.session, to, policy, asked)
     register_cap(transaction, to.cap, policy)
+    spending = asked.spending()
     row = ReservationRow(
         id=secrets.token_hex(8),
         cap_account=to.cap,
         allocation=to.allocation,
         purpose=to.purpose,
         label=label,
-        mu_squared=str(mu_squared),
-        draws=draws,
+        mu_squared=str(spending.mu_squared),
+        draws=spending.draws,
         epsilon=epsilon,
         delta=delta,
         status=Status.RESERVED,
         principal=transaction.principal.name,
         created=transaction.micros,
     )
+    if block is not None:
+        row.block_epsilon, row.block_delta, row.block = str(spending.blocks.epsilon), str(spending.blocks.delta), block.dump()
     transaction.session.add(row)
+    total = _total(_history(transaction.session, to.cap))
     transaction.record(
         "budget.reserved",
         reservation=row.id,
@@ -206,9 +264,9 @@ def reserve(
         epsilon=epsilon,
         delta=str(delta),
         mu_squared=row.mu_squared,
-        draws=draws,
-        cap_mu_squared=str(total.mu_squared + mu_squared),
-        cap_reservations=total.reservations + 1,
+        draws=row.draws,
+        **({"block": json.loads(row.block)} if row.block else {}),
+        **_told(total),
     )
     transaction.keep_outside(to.cap)
     return _reservation(row)
@@ -226,8 +284,7 @@ def release(transaction: Transaction, reservation: ReservationId) -> None:
         "budget.released",
         reservation=reservation,
         cap=row.cap_account,
-        cap_mu_squared=str(total.mu_squared),
-        cap_reservations=total.reservations,
+        **_told(total),
     )
     transaction.keep_outside(row.cap_account)
 
@@ -256,14 +313,16 @@ class LedgerMeter:
         """Write the draw down and seal it. Raises BudgetError, and then nothing changed; StoreError."""
         with self.store.transaction("draw") as transaction:
             row = _open(transaction.session, self.reservation)
+            reserved = _reservation(row)
             if grant.reservation != self.reservation or grant.mu_squared <= 0:
                 raise BudgetError(f"grant `{grant.path}` is not a part of reservation `{self.reservation}`")
             before = _draws(transaction.session, self.reservation)
             check_path(grant.path, (draw.path for draw in before))
             mu_squared = sum((Fraction(draw.mu_squared) for draw in before), grant.mu_squared)
-            if mu_squared > Fraction(row.mu_squared):
+            if mu_squared > reserved.grant().mu_squared:
                 raise BudgetError(f"grant `{grant.path}` exceeds reservation `{self.reservation}`")
-            if sum((draw.draws for draw in before), query.size) > row.draws:
+            exact = (draw.draws for draw in before if draw.sampled is None)
+            if sum(exact, query.size) > reserved.exact_draws:
                 raise BudgetError(f"grant `{grant.path}` asks for {query.size} draws, more than reservation `{self.reservation}` has left")
             transaction.session.add(
                 DrawRow(
@@ -290,6 +349,40 @@ class LedgerMeter:
             if not before:  # an older database would give back what was drawn from
                 transaction.keep_outside(row.cap_account)
 
+    def charge_sampled(self, grant: SampledGrant, query: Query) -> None:
+        """Write all steps down as one draw and seal it (`governance.sampling.SampledMeter`). Raises BudgetError, StoreError."""
+        with self.store.transaction("draw") as transaction:
+            row = _open(transaction.session, self.reservation)
+            if grant != _reservation(row).sampled() or query.size != grant.terms.size:
+                raise BudgetError(f"training by samples is not what reservation `{self.reservation}` holds")
+            before = _draws(transaction.session, self.reservation)
+            check_path(PATH, (draw.path for draw in before))
+            drawn = DrawRow(
+                reservation=self.reservation,
+                path=PATH,
+                step=query.step,
+                part=query.part.name.lower(),
+                mu_squared="0",
+                bound=query.bound,
+                sigma=query.bound * grant.terms.noise,
+                draws=grant.terms.draws,
+                created=transaction.micros,
+                sampled=grant.terms.dump(),
+            )
+            transaction.session.add(drawn)
+            transaction.record(
+                "budget.drawn",
+                reservation=self.reservation,
+                path=drawn.path,
+                step=drawn.step,
+                part=drawn.part,
+                mu_squared=drawn.mu_squared,
+                draws=drawn.draws,
+                sampled=json.loads(grant.terms.dump()),
+            )
+            if not before:
+                transaction.keep_outside(row.cap_account)
+
 
 def find(session: Session, reservation: ReservationId) -> Reservation | None:
     """A reservation by its id."""
@@ -300,7 +393,16 @@ def find(session: Session, reservation: ReservationId) -> Reservation | None:
 def transcript(session: Session, reservation: ReservationId) -> tuple[Draw, ...]:
     """Everything that was drawn under a reservation, in order."""
     return tuple(
-        Draw(row.path, row.step, row.part, Fraction(row.mu_squared), row.bound, row.sigma, row.draws)
+        Draw(
+            row.path,
+            row.step,
+            row.part,
+            Fraction(row.mu_squared),
+            row.bound,
+            row.sigma,
+            row.draws,
+            Sampled.parse(row.sampled) if row.sampled else None,
+        )
         for row in _draws(session, reservation)
     )
 
@@ -310,14 +412,14 @@ def balances(session: Session, contract: Contract, policy: Policy, now: dt.datet
     cap = accounts(contract, policy, "", now).cap
     history = _history(session, cap)
     total = _total(history)
-    binding = binding_cap(session, cap, policy, total.draws + RESERVED_DRAWS)
+    binding = binding_cap(session, cap, policy, total.draws + RESERVED_DRAWS, total.blocks)
     first = replace(_balance(cap, None, Period.LIFETIME, binding.limit, history, history), note=binding.note)
     rest = []
     for purpose, allowance in policy.budgets.purposes.items():
         of = accounts(contract, policy, purpose, now)
         ever = _within(history, Accounts(of.cap, of.population, of.purpose))
         balance = _balance(of.allocation, purpose, allowance.period, allowance, _within(history, of), ever)
-        room = _left(binding.limit, total, allowance.delta, RESERVED_DRAWS)
+        room = _left(binding.limit, total, Request(allowance.epsilon, allowance.delta))
         rest.append(balance if balance.left <= room else replace(balance, left=room, note=binding.note))
     return (first, *rest)
 
@@ -332,9 +434,10 @@ def _balance(
         period,
         limit.epsilon,
         limit.delta,
-        epsilon_of(spent.mu_squared, spent.draws, limit.delta),
-        _left(limit, spent, limit.delta, RESERVED_DRAWS),
-        epsilon_of(always.mu_squared, always.draws, limit.delta),
+        _worth(limit, spent),
+        _left(limit, spent, Request(limit.epsilon, limit.delta)),
+        _worth(limit, always),
+        float(spent.blocks.epsilon),
         spent.reservations,
     )
 
@@ -347,6 +450,7 @@ class Spending:
     mu_squared: Fraction
     draws: int
     latest: int
+    blocks: Blocks = NO_BLOCKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,7 +469,7 @@ def standing(session: Session, cap: str) -> Standing:
     for allocation in sorted({row.allocation for row in history}):
         rows = [row for row in history if row.allocation == allocation]
         total = _total(rows)
-        spent[allocation] = Spending(rows[0].purpose, total.mu_squared, total.draws, max(row.created for row in rows))
+        spent[allocation] = Spending(rows[0].purpose, total.mu_squared, total.draws, max(row.created for row in rows), total.blocks)
     return Standing(cap, registered_cap(session, cap), spent)
 
 
@@ -384,15 +488,16 @@ def close_open(transaction: Transaction) -> None:
 def carry(transaction: Transaction, outside: Standing) -> int:
     """Write down what was spent beyond what this database knows, one row and entry an allocation, and the cap; gives how many.
 
-    Of μ² and of draws the larger counts, each by itself. A row is dated like the newest reservation that was lost, so that it lies
-    in every period that any of them lies in, and is never below what was spent in one.
+    Of μ², of draws and of the ε and δ of blocks the larger counts, each by itself. A row is dated like the newest reservation that
+    was lost, so that it lies in every period that any of them lies in, and is never below what was spent in one.
     """
     known = standing(transaction.session, outside.account)
     carried = 0
     for allocation, spent in outside.allocations.items():
         here = known.allocations.get(allocation, Spending(spent.purpose, Fraction(0), 0, 0))
         mu_squared, draws = max(Fraction(0), spent.mu_squared - here.mu_squared), max(0, spent.draws - here.draws)
-        if not mu_squared and not draws:
+        blocks = spent.blocks.beyond(here.blocks)
+        if not mu_squared and not draws and blocks == NO_BLOCKS:
             continue
         delta = outside.limit.delta if outside.limit else 1.0
         row = ReservationRow(
@@ -409,9 +514,13 @@ def carry(transaction: Transaction, outside: Standing) -> int:
             principal=transaction.principal.name,
             created=spent.latest,
         )
+        told = {}
+        if blocks != NO_BLOCKS:
+            row.block_epsilon, row.block_delta = str(blocks.epsilon), str(blocks.delta)
+            told = {"block_epsilon": row.block_epsilon, "block_delta": row.block_delta}
         transaction.session.add(row)
         transaction.record(
-            "budget.carried", reservation=row.id, cap=outside.account, allocation=allocation, mu_squared=row.mu_squared, draws=draws
+            "budget.carried", reservation=row.id, cap=outside.account, allocation=allocation, mu_squared=row.mu_squared, draws=draws, **told
         )
         carried += 1
     if outside.limit is not None:
@@ -423,20 +532,50 @@ def carry(transaction: Transaction, outside: Standing) -> int:
 class _Spent:
     mu_squared: Fraction
     draws: int
+    blocks: Blocks
     reservations: int
+
+    def __add__(self, more: _Spent) -> _Spent:
+        blocks = self.blocks + more.blocks
+        return _Spent(self.mu_squared + more.mu_squared, self.draws + more.draws, blocks, self.reservations + more.reservations)
 
 
 def _total(rows: Iterable[ReservationRow]) -> _Spent:
     counted = [row for row in rows if row.status != Status.RELEASED]
-    return _Spent(sum((Fraction(row.mu_squared) for row in counted), Fraction(0)), sum(row.draws for row in counted), len(counted))
+    blocks = (Blocks(Fraction(row.block_epsilon or 0), Fraction(row.block_delta or 0)) for row in counted)
+    return _Spent(
+        sum((Fraction(row.mu_squared) for row in counted), Fraction(0)),
+        sum(row.draws for row in counted),
+        sum(blocks, NO_BLOCKS),
+        len(counted),
+    )
 
 
-def _left(limit: Allowance, spent: _Spent, delta: float, draws: int) -> float:
-    """The largest ε, in steps of `_STEP`, for which a request of (ε, `delta`) and `draws` fits beside `spent`."""
-    room = mu_squared_of(limit.epsilon, limit.delta, spent.draws + draws, spent.mu_squared)
-    epsilon = min(epsilon_of(room, draws, delta), limit.epsilon)
-    steps = math.floor(epsilon / _STEP + 1e-3)
-    while steps > 0 and mu_squared_of(steps * _STEP, delta, draws) > room:
+def _told(total: _Spent) -> dict[str, str | int]:
+    """The cap account's running total, for an entry of the log."""
+    told: dict[str, str | int] = {"cap_mu_squared": str(total.mu_squared), "cap_reservations": total.reservations}
+    if total.blocks != NO_BLOCKS:
+        told |= {"cap_block_epsilon": str(total.blocks.epsilon), "cap_block_delta": str(total.blocks.delta)}
+    return told
+
+
+def _worth(limit: Allowance, spent: _Spent) -> float:
+    """ε of what was spent, at the δ of `limit`."""
+    delta = max(0.0, rest(limit, spent.blocks)[1])
+    return epsilon_of(spent.mu_squared, spent.draws, delta) + float(spent.blocks.epsilon)
+
+
+def _left(limit: Allowance, spent: _Spent, asked: Request) -> float:
+    """The largest ε, in steps of `_STEP`, for which a request at the same δ, for as many draws or a block, fits beside `spent`."""
+    epsilon, delta = rest(limit, spent.blocks if not asked.block else spent.blocks + Blocks(Fraction(0), Fraction(asked.delta)))
+    if epsilon <= 0 or delta <= 0:
+        return 0.0
+    if asked.block:
+        return max(0, math.floor((epsilon - epsilon_of(spent.mu_squared, spent.draws, delta)) / _STEP)) * _STEP
+    room = mu_squared_of(epsilon, delta, spent.draws + asked.draws, spent.mu_squared)
+    largest = min(epsilon_of(room, asked.draws, asked.delta), limit.epsilon)
+    steps = math.floor(largest / _STEP + 1e-3)
+    while steps > 0 and mu_squared_of(steps * _STEP, asked.delta, asked.draws) > room:
         steps -= 1
     return round(steps * _STEP, 6) if room > 0 else 0.0
 
@@ -476,4 +615,5 @@ def _reservation(row: ReservationRow) -> Reservation:
         Status(row.status),
         row.principal,
         moment(row.created),
+        Block.parse(row.epsilon, row.delta, row.block) if row.block else None,
     )

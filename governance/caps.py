@@ -7,6 +7,7 @@ Every step is an entry in the log, so that it names every account there is. Not 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -16,6 +17,32 @@ from governance.accounting import mu_squared_of
 from governance.store import Transaction
 from governance.tables import CapRow
 from policies.policy import Allowance, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """ε and δ of builds that were composed by themselves; they add up."""
+
+    epsilon: Fraction
+    delta: Fraction
+
+    def __add__(self, more: Blocks) -> Blocks:
+        return Blocks(self.epsilon + more.epsilon, self.delta + more.delta)
+
+    def beyond(self, known: Blocks) -> Blocks:
+        """What is more here than there, ε and δ each by itself."""
+        return Blocks(max(Fraction(0), self.epsilon - known.epsilon), max(Fraction(0), self.delta - known.delta))
+
+
+NO_BLOCKS = Blocks(Fraction(0), Fraction(0))
+
+
+def rest(limit: Allowance, blocks: Blocks) -> tuple[float, float]:
+    """(ε, δ) of `limit` that blocks leave to Gaussian draws, rounded down; below 0 where blocks alone are too much."""
+    if blocks == NO_BLOCKS:
+        return limit.epsilon, limit.delta
+    left = Fraction(limit.epsilon) - blocks.epsilon, Fraction(limit.delta) - blocks.delta
+    return _down(left[0]), _down(left[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +59,10 @@ def registered_cap(session: Session, account: str) -> Allowance | None:
     return Allowance(epsilon=row.epsilon, delta=row.delta) if row else None
 
 
-def binding_cap(session: Session, account: str, policy: Policy, draws: int) -> Binding:
-    """The smaller of what is registered and what `policy` says, as far as μ² goes over `draws` scalar draws."""
+def binding_cap(session: Session, account: str, policy: Policy, draws: int, blocks: Blocks = NO_BLOCKS) -> Binding:
+    """The smaller of what is registered and what `policy` says, as far as μ² goes over `draws` scalar draws beside `blocks`."""
     own, registered = policy.budgets.cap, registered_cap(session, account)
-    if registered is None or registered == own or _room(own, draws) <= _room(registered, draws):
+    if registered is None or registered == own or _room(own, draws, blocks) <= _room(registered, draws, blocks):
         return Binding(own, None)
     return Binding(
         registered,
@@ -75,8 +102,14 @@ def _keep(transaction: Transaction, account: str, limit: Allowance) -> None:
     transaction.session.add(row)
 
 
-def _room(limit: Allowance, draws: int) -> Fraction:
-    return mu_squared_of(limit.epsilon, limit.delta, draws)
+def _down(exact: Fraction) -> float:
+    near = float(exact)
+    return near if near <= exact else math.nextafter(near, -math.inf)
+
+
+def _room(limit: Allowance, draws: int, blocks: Blocks) -> Fraction:
+    epsilon, delta = rest(limit, blocks)
+    return mu_squared_of(epsilon, delta, draws) if epsilon > 0 and delta > 0 else Fraction(-1)
 
 
 def _words(limit: Allowance) -> str:

@@ -28,6 +28,7 @@ from audit import log as audit_log
 from audit.checkpoint import Checkpoint, Signer, make_checkpoint, read_checkpoint
 from audit.merkle import IntegrityError
 from governance.budget import Spending, Standing, standing
+from governance.caps import NO_BLOCKS, Blocks
 from governance.journal import Journal
 from governance.store import Transaction
 from governance.suppression import ANEW, NEWEST, Suppression, SuppressionError, file_faults
@@ -152,7 +153,10 @@ def _newest_only(lines: Iterable[str]) -> list[str]:
 def _line(each: Standing | None) -> dict[str, Any]:
     if each is None:
         return {"cap": None}
-    spent = {name: [s.purpose, str(s.mu_squared), s.draws, s.latest] for name, s in each.allocations.items()}
+    spent = {
+        name: [s.purpose, str(s.mu_squared), s.draws, s.latest, str(s.blocks.epsilon), str(s.blocks.delta)]
+        for name, s in each.allocations.items()
+    }
     limit = [each.limit.epsilon, each.limit.delta] if each.limit else None
     return {"cap": each.account, "limit": limit, "allocations": spent}
 
@@ -160,7 +164,9 @@ def _line(each: Standing | None) -> dict[str, Any]:
 def _standing(line: Mapping[str, Any]) -> Standing:
     limit = Allowance(epsilon=line["limit"][0], delta=line["limit"][1]) if line["limit"] else None
     spent = {
-        name: Spending(purpose, Fraction(mu_squared), draws, latest)
-        for name, (purpose, mu_squared, draws, latest) in line["allocations"].items()
+        name: Spending(
+            purpose, Fraction(mu_squared), draws, latest, Blocks(Fraction(blocks[0]), Fraction(blocks[1])) if blocks else NO_BLOCKS
+        )
+        for name, (purpose, mu_squared, draws, latest, *blocks) in line["allocations"].items()  # lines had no blocks once
     }
     return Standing(line["cap"], limit, spent)

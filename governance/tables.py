@@ -117,7 +117,10 @@ class CapRow(SQLModel, table=True):
 
 
 class ReservationRow(SQLModel, table=True):
-    """Budget set aside for one build or snapshot. `mu_squared` is a fraction `p/q`."""
+    """Budget set aside for one build or snapshot. `mu_squared` is a fraction `p/q`.
+
+    `block_epsilon` and `block_delta`, fractions too, are what it costs on top; `block`: the mechanisms that cost it, JSON.
+    """
 
     __tablename__ = "budget_reservations"
     id: str = Field(primary_key=True)
@@ -132,10 +135,16 @@ class ReservationRow(SQLModel, table=True):
     status: str
     principal: str
     created: int
+    block_epsilon: str | None = None
+    block_delta: str | None = None
+    block: str | None = None
 
 
 class DrawRow(SQLModel, table=True):
-    """One query charged to a reservation, written before its noise is drawn: the privacy transcript."""
+    """One query charged to a reservation, written before its noise is drawn: the privacy transcript.
+
+    `sampled`: all steps of training by samples are one row, with their terms as JSON; it has no μ², and `draws` is of all steps.
+    """
 
     __tablename__ = "budget_draws"
     id: int | None = Field(default=None, primary_key=True)
@@ -148,6 +157,7 @@ class DrawRow(SQLModel, table=True):
     sigma: float
     draws: int
     created: int
+    sampled: str | None = None
 
 
 class SnapshotRow(SQLModel, table=True):

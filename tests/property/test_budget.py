@@ -13,8 +13,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from governance.accounting import RESERVED_DRAWS, delta_of, epsilon_of
 from governance.budget import BudgetExceeded, LedgerMeter, Reservation, accounts, balances, find, release, reserve, settle, transcript
 from governance.door import BudgetError, Grant, Query, StepName
+from governance.sampling import PATH
 from policies.policy import Allowance
-from tests.ledgers import ADS, CARE, Clock, contract, policy, store
+from tests.ledgers import ADS, CARE, Clock, block, contract, policy, store
 
 DELTA = 1e-5
 CAP = 2.0
@@ -25,16 +26,20 @@ class Ledger(RuleBasedStateMachine):
 
     reservations: Bundle[Reservation] = Bundle("reservations")
 
-    @initialize(period=st.sampled_from(["lifetime", "year", "quarter", "month"]))
-    def begin(self, period: str) -> None:
+    @initialize(period=st.sampled_from(["lifetime", "year", "quarter", "month"]), first=st.sampled_from(["draws", "block"]))
+    def begin(self, period: str, first: str) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self._clock = Clock()
         self._store = store(Path(self._folder.name), self._clock)
         self._policy = policy(cap=CAP, ads=1.2, period=period)
         self._counted: dict[str, Fraction] = {}
+        self._blocks: dict[str, tuple[Fraction, Fraction]] = {}
         self._drawn: dict[str, list[Grant]] = {}
         self._closed: set[str] = set()
-        self.reserve(0.05, ADS, "shop", CAP)  # registers the cap that binds from now on
+        if first == "draws":
+            self.reserve(0.05, ADS, "shop", CAP)  # registers the cap that binds from now on
+        else:
+            self.reserve_block(0.05, 1e-6, ADS)
 
     @rule(
         target=reservations,
@@ -56,9 +61,33 @@ class Ledger(RuleBasedStateMachine):
         self._counted[got.id], self._drawn[got.id] = got.mu_squared, []
         return got
 
+    @rule(target=reservations, epsilon=st.floats(0.05, 1.5), delta=st.sampled_from([1e-6, 4e-6]), purpose=st.sampled_from([ADS, CARE]))
+    def reserve_block(self, epsilon: float, delta: float, purpose: str) -> Any:
+        """A build whose mechanisms were composed beforehand."""
+        try:
+            with self._store.transaction() as transaction:
+                to = accounts(contract(), self._policy, purpose, transaction.now)
+                got = reserve(transaction, to, self._policy, epsilon, delta, "build", block=block(epsilon, delta))
+        except BudgetExceeded as refusal:
+            assert refusal.left < epsilon
+            return multiple()
+        self._blocks[got.id], self._drawn[got.id] = (Fraction(epsilon), Fraction(delta)), []
+        return got
+
+    @rule(reservation=reservations)
+    def train(self, reservation: Reservation) -> None:
+        """All steps of training by samples are charged once, and only where they were reserved."""
+        asked = Query(StepName("any"), {}, (1, 1, 3), 1.0)
+        try:
+            LedgerMeter(self._store, reservation.id).charge_sampled(reservation.sampled(), asked)
+        except BudgetError:
+            return
+        assert reservation.id in self._blocks and reservation.id not in self._closed
+        self._drawn[reservation.id].append(Grant(reservation.id, PATH, Fraction(0)))
+
     @rule(reservation=reservations, path=st.sampled_from(["all", "all/a", "all/b", "all/a/x", "all/ab"]), share=st.fractions(-1, 2))
     def draw(self, reservation: Reservation, path: str, share: Fraction) -> None:
-        grant = Grant(reservation.id, path, reservation.mu_squared * share)
+        grant = Grant(reservation.id, path, reservation.grant().mu_squared * share)
         try:
             LedgerMeter(self._store, reservation.id).charge(grant, Query(StepName("any"), {}, (1, 1, 3), 1.0))
         except BudgetError:
@@ -76,7 +105,8 @@ class Ledger(RuleBasedStateMachine):
             assert not allowed
             return
         assert allowed
-        del self._counted[reservation.id]
+        self._counted.pop(reservation.id, None)
+        self._blocks.pop(reservation.id, None)
         self._closed.add(reservation.id)
 
     @rule(reservation=consumes(reservations))
@@ -113,10 +143,13 @@ class Ledger(RuleBasedStateMachine):
     @invariant()
     def the_cap_holds_for_what_was_reserved_and_shown(self) -> None:
         total, draws = sum(self._counted.values(), Fraction(0)), len(self._counted) * RESERVED_DRAWS
-        assert delta_of(CAP, total, draws) <= DELTA
+        epsilon, delta = (float(sum(each, Fraction(0))) for each in zip((0, 0), *self._blocks.values(), strict=True))
+        assert epsilon <= CAP and delta <= DELTA
+        assert delta_of(CAP - epsilon, total, draws) <= DELTA - delta
         shown = self._balances()[None]
-        assert shown.lifetime == shown.spent == epsilon_of(total, draws, DELTA) <= CAP
-        assert shown.reservations == len(self._counted)
+        assert shown.lifetime == shown.spent == pytest.approx(epsilon_of(total, draws, DELTA - delta) + epsilon, rel=1e-9)
+        assert shown.spent <= CAP and shown.blocks == pytest.approx(epsilon)
+        assert shown.reservations == len(self._counted) + len(self._blocks)
 
     @invariant()
     def nothing_is_drawn_beyond_its_reservation_or_twice(self) -> None:
@@ -125,11 +158,11 @@ class Ledger(RuleBasedStateMachine):
                 reservation = find(session, Grant(key, "", Fraction(0)).reservation)  # type: ignore[arg-type]
                 assert reservation is not None
                 assert [draw.path for draw in transcript(session, reservation.id)] == [grant.path for grant in drawn]
-                assert sum((grant.mu_squared for grant in drawn), Fraction(0)) <= reservation.mu_squared
+                assert sum((grant.mu_squared for grant in drawn), Fraction(0)) <= reservation.grant().mu_squared
                 paths = [grant.path for grant in drawn]
                 assert not any(a != b and b.startswith(a + "/") for a in paths for b in paths)
                 assert len(set(paths)) == len(paths)
-                assert all(grant.mu_squared > 0 for grant in drawn)
+                assert all(grant.mu_squared > 0 for grant in drawn if grant.path != PATH)
 
     def teardown(self) -> None:
         if hasattr(self, "_store"):

@@ -25,6 +25,8 @@ CATEGORIES = ["user", "user.behavior", "user.behavior.purchase_history", "user.c
 PURPOSES = ["marketing", "marketing.advertising", "essential.legal_obligation"]
 SENSITIVITIES = ["plain", "pseudonymous", "sensitive"]
 
+ASSESSED = {"by": "the officer", "reason": "a reason"}
+
 patterns = st.one_of(st.just("*"), st.sampled_from(CATEGORIES), st.sampled_from(CATEGORIES).map(lambda key: f"{key}.*"))
 purposes = st.one_of(st.just("*"), st.sampled_from(PURPOSES), st.sampled_from(PURPOSES).map(lambda key: f"{key}.*"))
 
@@ -56,7 +58,7 @@ def policy_of(drawn: list[dict[str, Any]]) -> Policy:
     return Policy.model_validate(
         {
             "name": "p",
-            "purposes": {name: {"basis": {"default": "consent"}} for name in PURPOSES},
+            "purposes": {name: {"basis": {"default": "consent"}, "unsafe_without_privacy": ASSESSED} for name in PURPOSES},
             "rules": [{"id": f"r{place}", **rule} for place, rule in enumerate(drawn)],
             "budgets": {"cap": {"epsilon": 1}, "purposes": {n: {"epsilon": 1} for n in PURPOSES}, "snapshot": {"interval": "1d"}},
             "fairness": {"purpose": "essential.legal_obligation"},
@@ -83,7 +85,12 @@ CONTRACT = Contract.model_validate(
 )
 uses = st.builds(Use, st.just("t"), st.sampled_from(sorted(CONTRACT.tables["t"].columns)), st.just(("f",)), st.none(), st.booleans())
 requests = st.builds(
-    Request, st.sampled_from(PURPOSES), st.just(CONTRACT), st.lists(uses, min_size=1, max_size=4).map(tuple), st.just("clusters")
+    Request,
+    st.sampled_from(PURPOSES),
+    st.just(CONTRACT),
+    st.lists(uses, min_size=1, max_size=4).map(tuple),
+    st.just("clusters"),
+    private=st.booleans(),
 )
 some_rules = st.lists(rules("permit", "forbid", "fairness_only", "generalise"), min_size=1, max_size=5)
 limits = st.fixed_dictionaries(
@@ -94,6 +101,7 @@ limits = st.fixed_dictionaries(
         "approvals": st.fixed_dictionaries({"required": st.integers(0, 5)}),
         "budgets": st.fixed_dictionaries({"epsilon": st.floats(0.1, 9), "purpose_epsilon": st.floats(0.1, 9)}),
         "strict": st.just(True),
+        "private": st.just(True),
     },
 )
 packs = st.builds(
@@ -144,6 +152,7 @@ def test_figures_are_at_least_as_strict_as_every_pack_says_whatever_the_order(on
     for limit in (*one.limits, *other.limits):
         assert there.cohort_floor >= max(house.cohort_floor, limit.cohort_floor or 0)
         assert there.strict >= bool(limit.strict)
+        assert there.private >= bool(limit.private)
         assert not limit.approvals or there.approvals.needed("clusters") >= limit.approvals.required
         assert not limit.budgets or there.budgets.cap.epsilon <= (limit.budgets.epsilon or 100)
         assert not (limit.retention and limit.retention.releases) or there.retention.releases <= limit.retention.releases

@@ -30,7 +30,7 @@ from governance.door import BudgetError, Contribution, Grant, LocalCohort, Part,
 from governance.store import Store
 from policies.policy import Policy
 from tests.fakes import ZeroNoise
-from tests.ledgers import ADS, CARE, START, Clock, contract, policy, store
+from tests.ledgers import ADS, CARE, START, Clock, block, contract, policy, store
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -360,3 +360,78 @@ def test_processes_that_reserve_at_once_never_overspend(tmp_path: Path) -> None:
     assert show(opened)[ADS].reservations == len(won)
     with pytest.raises(BudgetExceeded):
         ask(opened, 0.5)
+
+
+def test_a_block_is_added_on_top_of_gaussian_draws(opened: Store) -> None:
+    ask(opened, 1.0)
+    assert ask_block(opened, 0.5).block == block(0.5)
+    cap = show(opened)[None]
+    worth = epsilon_of(mu_squared_of(1.0, DELTA), RESERVED_DRAWS, DELTA - 1e-6)
+    assert (cap.spent, cap.blocks, cap.reservations) == (pytest.approx(worth + 0.5, rel=1e-9), 0.5, 2)
+    left = show(opened)[ADS].left
+    assert left < show_alone(worth)
+    assert ask(opened, left).epsilon == left
+    with pytest.raises(BudgetExceeded):
+        ask(opened, 0.01)
+
+
+def show_alone(worth: float) -> float:
+    """ε that would be left of 1.5, if a block of 0.5 were nothing."""
+    return epsilon_of(mu_squared_of(2.0, DELTA, 2 * RESERVED_DRAWS, mu_squared_of(worth, DELTA)), RESERVED_DRAWS, DELTA)
+
+
+def ask_block(opened: Store, epsilon: float, delta: float = 1e-6) -> Reservation:
+    rules = policy()
+    with opened.transaction("reserve") as transaction:
+        to = accounts(contract(), rules, ADS, transaction.now)
+        return reserve(transaction, to, rules, epsilon, DELTA, "build x", block=block(epsilon, delta))
+
+
+def test_what_is_left_for_a_block_fits_and_no_more(opened: Store) -> None:
+    ask(opened, 1.0)
+    with pytest.raises(BudgetExceeded) as refused:
+        ask_block(opened, 1.9)
+    assert 0 < refused.value.left < 1.0
+    with pytest.raises(BudgetExceeded):
+        ask_block(opened, refused.value.left + 2e-6)
+    assert ask_block(opened, refused.value.left).epsilon == refused.value.left
+
+
+def test_blocks_alone_do_not_exceed_the_cap(opened: Store) -> None:
+    for _ in range(2):
+        ask_block(opened, 0.9)
+    with pytest.raises(BudgetExceeded) as refused:
+        ask_block(opened, 0.9)
+    assert refused.value.left == pytest.approx(0.2, abs=2e-6)
+
+
+def test_blocks_add_up_in_delta_too(opened: Store) -> None:
+    for _ in range(2):
+        ask_block(opened, 0.1, 4e-6)
+    with pytest.raises(BudgetExceeded, match="blocks add up in δ too") as refused:
+        ask_block(opened, 0.1, 4e-6)
+    assert refused.value.left == 0
+    assert ask_block(opened, 0.1, 1e-6).delta == 1e-6
+
+
+def test_training_by_samples_is_one_line_of_the_transcript_and_of_nothing_else(opened: Store) -> None:
+    reservation = ask_block(opened, 0.5)
+    meter, asked = LedgerMeter(opened, reservation.id), Query(StepName("test.budget"), {}, (1, 1, 3), 2.0, Part.TRAIN)
+    grants = reservation.grant().split(a=1, b=3)
+    meter.charge(grants["a"], QUERY)
+    meter.charge_sampled(reservation.sampled(), asked)
+    meter.charge(grants["b"], QUERY)
+    with pytest.raises(BudgetError, match="was spent already"):
+        meter.charge_sampled(reservation.sampled(), asked)
+    with opened.read() as session:
+        lines = transcript(session, reservation.id)
+        recorded = [body["facts"] for body in state(session)[1] if body["action"] == "budget.drawn"]
+    terms = reservation.sampled().terms
+    assert [(line.path, line.sampled) for line in lines] == [("all/a", None), ("samples", terms), ("all/b", None)]
+    assert (lines[1].mu_squared, lines[1].sigma, lines[1].draws) == (0, 2.0 * terms.noise, terms.draws)
+    assert recorded[1]["sampled"] == json.loads(terms.dump())
+    with pytest.raises(BudgetError, match="holds no training by samples"):
+        ask(opened, 0.1).sampled()
+    other = ask_block(opened, 0.2)
+    with pytest.raises(BudgetError, match="is not what reservation"):
+        LedgerMeter(opened, other.id).charge_sampled(reservation.sampled(), asked)

@@ -136,7 +136,7 @@ def test_a_workspace_is_not_made_in_a_database_that_has_a_log(tmp_path: Path) ->
 def test_a_schema_of_another_version_is_refused_with_the_way_out(tmp_path: Path) -> None:
     opened = store(tmp_path)
     opened.require_schema()
-    for found, remedy in (("0001", "`0002`; run `consentric migrate`"), ("0099", "at most `0002`; use the version")):
+    for found, remedy in (("0001", "`0003`; run `consentric migrate`"), ("0099", "at most `0003`; use the version")):
         with writing(tmp_path) as connection:
             connection.execute(sa.update(migrations.marks).values(version_num=found))
         with pytest.raises(SchemaError, match=f"schema `{found}`, expected {remedy}"):

@@ -9,6 +9,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from governance.grammar import ExpressionError
 from governance.minimise import ExtractionError, Prepared, Resources, governed, prepare
 from governance.population import attributes, population
 from governance.reads import ColumnRead, MinimisationError, requested
@@ -426,3 +427,67 @@ def test_csv_fields_are_typed_by_the_contract(tmp_path: Path) -> None:
         "007": (1.0, 1.0),
         "7": (0.0, 0.0),
     }
+
+
+def test_a_treatment_is_true_false_or_nothing_at_all(tmp_path: Path) -> None:
+    """Rows after `as_of` and before the window do not count; who has none is not in the trial, and neither is who is told nothing of."""
+    rows = [
+        (1, at("2024-02-20"), 1, "a", "letter"),
+        (2, at("2024-02-20"), 1, "a", "control"),
+        (3, at("2024-03-01"), 1, "a", "letter"),
+        (4, at("2024-01-01"), 1, "a", "letter"),
+        (5, at("2024-02-20"), 1, "a", None),
+        (2, at("2024-03-02"), 1, "a", "letter"),
+    ]
+    write(tmp_path, rows)
+    treatment = {"table": "tx", "agg": "bool_or(\"order\" = 'letter')", "window": "15d"}
+    label = {"table": "tx", "agg": "count(*) > 0", "after": "30d"}
+    spec = segment({"n": "count(*)"}, label, model={"type": "uplift", "top": 0.5}, treatment=treatment)
+    found = extract(tmp_path, contract(), spec, ["1", "2", "3", "4", "5", "6"])
+    assert {subject: values[1:] for subject, values in found.items()} == {
+        "1": (True, False),
+        "2": (False, True),
+        "3": (None, True),
+        "4": (None, False),
+        "5": (None, False),
+        "6": (None, False),
+    }
+
+
+def test_counting_treatments_leaves_out_who_has_no_row(tmp_path: Path) -> None:
+    write(tmp_path, [(1, at("2024-02-20"), 1, "a", "x"), (2, at("2024-02-20"), 1, "a", "y")])
+    treatment = {"table": "tx", "agg": "count_if(\"order\" = 'x') > 0"}
+    label = {"table": "tx", "agg": "count(*) > 0", "after": "30d"}
+    spec = segment({"n": "count(*)"}, label, model={"type": "uplift", "top": 0.5}, treatment=treatment)
+    assert [extract(tmp_path, contract(), spec, ["1", "2", "3"])[who][1] for who in "123"] == [True, False, None]
+
+
+def test_columns_of_treatment_and_label_are_asked_for_with_their_reasons() -> None:
+    treatment = {"table": "tx", "agg": "bool_or(\"order\" = 'x')", "why": "the trial"}
+    label = {"table": "tx", "agg": "sum(amount) > 3", "after": "30d", "why": "they bought"}
+    spec = segment({"n": "count(*)"}, label, model={"type": "uplift", "top": 0.5}, treatment=treatment)
+    reads = {read.column: (read.readers, read.why) for read in requested(contract(), spec)}
+    assert reads["order"] == (("treatment",), ("the trial",))
+    assert reads["amount"] == (("label",), ("they bought",))
+
+
+def test_a_label_that_is_a_number_has_its_lower_bound_over_no_rows(tmp_path: Path) -> None:
+    write(tmp_path, [(1, at("2024-03-02"), 5, "a", "x"), (1, at("2024-03-09"), 7, "a", "x"), (2, at("2024-02-02"), 5, "a", "x")])
+    label = {"table": "tx", "agg": "sum(amount)", "after": "30d", "bounds": [1, 10]}
+    spec = segment({"n": "count(*)"}, label, model={"type": "value", "above": 2})
+    assert extract(tmp_path, contract(), spec, ["1", "2"]) == {"1": (0.0, 12.0), "2": (1.0, 1.0)}
+
+
+def test_a_feature_may_not_be_called_as_the_treatment_is() -> None:
+    label = {"table": "tx", "agg": "count(*) > 0", "after": "30d"}
+    spec = segment({"treatment": "count(*)"}, label, model={"type": "uplift", "top": 0.5}, treatment={"table": "tx", "agg": "count(*) > 1"})
+    with pytest.raises(ExpressionError, match="another name"):
+        requested(contract(), spec)
+
+
+def test_a_treatment_needs_to_have_happened_at_some_time() -> None:
+    timeless = {key: value for key, value in PURCHASES.items() if key != "event_time"}
+    label = {"table": "tx", "agg": "count(*) > 0", "after": "30d"}
+    spec = segment({"n": "count(*)"}, label, model={"type": "uplift", "top": 0.5}, treatment={"table": "states", "agg": "count(*) > 1"})
+    with pytest.raises(ExpressionError, match="event_time"):
+        requested(contract({"states": timeless}), spec)
