@@ -41,15 +41,15 @@ _STRICT = (
 )
 """Nodes that give NULL where an operand is NULL."""
 
-LABEL = "label"
-"""Name of a compiled label."""
+LABEL, TREATMENT = "label", "treatment"
+"""Names of a compiled label, and of who was treated in a trial."""
 
 logging.getLogger("sqlglot").setLevel(logging.ERROR)  # what it cannot parse is refused here, with a reason; its warnings would repeat it
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A feature or label: `aggregates` over rows of `table`, the value made of them, and every column read."""
+    """A feature, label or treatment: `aggregates` over rows of `table`, the value made of them, and every column read."""
 
     name: str
     table: str
@@ -103,20 +103,26 @@ def _reference_columns(contract: Contract, lookup: Lookup) -> dict[str, Column]:
 
 
 def compile_segment(contract: Contract, spec: Segment) -> tuple[Compiled, ...]:
-    """Every feature in order, then the label where there is one. Raises ExpressionError."""
+    """Every feature in order, then treatment and label where there are any. Raises ExpressionError."""
     compiled = []
+    own = ("subject", LABEL, *([TREATMENT] if spec.treatment else []))
     for name, feature in spec.features.items():
-        if name.lower() in ("subject", LABEL):
-            raise ExpressionError(name, name, f"expected another name, `subject` and `{LABEL}` are columns of their own")
+        if name.lower() in own:
+            raise ExpressionError(name, name, f"expected another name, `{'`, `'.join(own)}` are columns of their own")
         reach = scope(contract, feature.table, spec.lookup)
         if contract.tables[feature.table].event_time is None and (feature.window or feature.max_rows):
             raise ExpressionError(name, feature.table, "expected a table with `event_time`, which `window` and `max_rows` need")
         compiled.append(compile_expression(name, feature.agg, reach, spec.as_of))
+    if spec.treatment:
+        reach = scope(contract, spec.treatment.table, spec.lookup)
+        if contract.tables[spec.treatment.table].event_time is None:
+            raise ExpressionError(TREATMENT, spec.treatment.table, "expected a table with `event_time`, which a treatment needs")
+        compiled.append(compile_expression(TREATMENT, spec.treatment.agg, reach, spec.as_of, condition=True))
     if spec.label:
         reach = scope(contract, spec.label.table, spec.lookup)
         if contract.tables[spec.label.table].event_time is None:
             raise ExpressionError(LABEL, spec.label.table, "expected a table with `event_time`, which a label needs")
-        compiled.append(compile_expression(LABEL, spec.label.agg, reach, spec.as_of, condition=True))
+        compiled.append(compile_expression(LABEL, spec.label.agg, reach, spec.as_of, condition=spec.label.bounds is None))
     return tuple(compiled)
 
 

@@ -120,7 +120,8 @@ class Governed:
 
     def batches(self, rows: int = 1 << 16) -> Iterator[pa.RecordBatch]:
         """Every admitted subject once, in no order: `subject` (text), one double a feature in the spec's order (never
-        NULL, NaN or infinite), `label` (boolean) where there is one. Raises ExtractionError."""
+        NULL or infinite; NaN where there is no value, and bounds are to be estimated), `label` (boolean, or a double
+        that is a number) and `treatment` (boolean, NULL for whoever is in no trial) where there are any. Raises ExtractionError."""
         reader = quietly(lambda: self._connection.sql(self._selection.query).to_arrow_reader(rows))
         while (batch := quietly(lambda: next(reader, None))) is not None:
             yield batch

@@ -1,6 +1,6 @@
 """What is read: the columns that a segment asks for, with who needs each, and the evidence that no more was read.
 
-Reads are pairs of table and column in the contract's names. Besides features and label, the selection of rows reads:
+Reads are pairs of table and column in the contract's names. Besides features, label and treatment, the selection of rows reads:
 the subject key, the event time, the columns that tell repeated rows and returns, and the key of the look-up. Who is a
 child is read apart, for admission.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from governance.expressions import LABEL, Compiled, Read, compile_segment
+from governance.expressions import LABEL, TREATMENT, Compiled, Read, compile_segment
 from policies.contract import Contract, Repeats
 from policies.segment import Attribute, Segment
 
@@ -61,7 +61,8 @@ def requested(contract: Contract, spec: Segment) -> tuple[ColumnRead, ...]:
             readers.setdefault(read, []).append(each.name)
     for read in sorted(row_selection(contract, spec, compiled) | population_reads(contract)):
         readers.setdefault(read, []).append(ROW_SELECTION)
-    whys = {name: feature.why for name, feature in spec.features.items()} | {LABEL: spec.label.why if spec.label else None}
+    whys = {name: feature.why for name, feature in spec.features.items()}
+    whys |= {name: each.why for name, each in ((LABEL, spec.label), (TREATMENT, spec.treatment)) if each}
     return tuple(
         ColumnRead(table, column, tuple(names), tuple(why for name in names if (why := whys.get(name))))
         for (table, column), names in sorted(readers.items())

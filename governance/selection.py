@@ -1,8 +1,9 @@
 """The one query of a segment: each table's aggregates in one pass, then each feature's value for every admitted subject.
 
 Features over the same rows share aggregates; windows are FILTER clauses over one scan. A subject without rows in a
-feature's window, or whose value is NULL, NaN or infinite, gets the feature's `missing`, or its lower bound. A label is
-a condition on the rows of its window, which may be none: counts are 0 there, and NULL is false.
+feature's window, or whose value is NULL, NaN or infinite, gets the feature's `missing`, or its lower bound: NaN, as long as
+that is not known. A label is a condition on the rows of its window, or a number of them, and they may be none: counts are 0
+there, NULL is false, or the number's lower bound. A treatment is a condition on rows before `as_of`; it stays NULL for whoever has none.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from governance.columns import quoted
-from governance.expressions import LABEL, Aggregate, Compiled
+from governance.expressions import LABEL, TREATMENT, Aggregate, Compiled
 from governance.relations import ADMITTED, ID, RANK, Relations
 from governance.spans import Span, after, before, midnight
-from policies.segment import Feature, Lookup, Segment
+from policies.segment import Feature, Lookup, Segment, Treatment
 
 FLAGS = ("duplicates", "returns", "missing", "outliers")
 """Which rules of the contract touched a subject's rows."""
@@ -61,13 +63,13 @@ def select_features(relations: Relations, spec: Segment, compiled: Sequence[Comp
         mine = [each for each in compiled if each.table == table and each.name != LABEL]
         span = Span(_earliest(spec, mine), as_of)
         one = _Pass(f"t{len(passes)}", f"features.{quoted(table)}", relations.number(table))
-        ranked = any(spec.features[each.name].max_rows for each in mine)
+        ranked = any(_most(_asked(spec, each.name)) for each in mine)
         rows.append((one.relation, relations.rows(table, span, _joined(spec, mine), ranked)))
         passes.append(one)
         if found := relations.flags(table, span):
             flags.append((one.number, found))
         for each in mine:
-            values[each.name] = _feature(relations, one, each, spec.features[each.name], span)
+            values[each.name] = _feature(relations, one, each, _asked(spec, each.name), span)
     for each in compiled:
         if each.name == LABEL and spec.label:
             span = Span(as_of, after(as_of, spec.label.after))
@@ -78,9 +80,14 @@ def select_features(relations: Relations, spec: Segment, compiled: Sequence[Comp
     return Selection(tuple(rows), _query(spec, passes, values), _flags(flags))
 
 
+def _asked(spec: Segment, name: str) -> Feature | Treatment:
+    """What a compiled expression over rows before `as_of` was written as."""
+    return spec.treatment if spec.treatment and name == TREATMENT else spec.features[name]
+
+
 def _earliest(spec: Segment, compiled: Sequence[Compiled]) -> dt.datetime | None:
     """Where the longest window begins; None where some feature has none."""
-    windows = [spec.features[each.name].window for each in compiled]
+    windows = [_asked(spec, each.name).window for each in compiled]
     known = [window for window in windows if window is not None]
     return before(midnight(spec.as_of), max(known)) if len(known) == len(windows) else None
 
@@ -91,19 +98,23 @@ def _joined(spec: Segment, compiled: Sequence[Compiled]) -> Lookup | None:
     return lookup if lookup and any(owner == lookup.table for each in compiled for owner, _ in each.reads) else None
 
 
-def _feature(relations: Relations, one: _Pass, compiled: Compiled, feature: Feature, span: Span) -> str:
-    """A feature's value where it has rows in its window, else NULL."""
+def _feature(relations: Relations, one: _Pass, compiled: Compiled, feature: Feature | Treatment, span: Span) -> str:
+    """A feature's value, or a treatment's, where it has rows in its window, else NULL."""
     conditions = []
     if feature.window is not None and (start := before(span.end, feature.window)) != span.start:
         conditions.append(relations.since(compiled.table, start))
     windowed = tuple(conditions)
-    if feature.max_rows is not None:
-        conditions.append(f"{RANK} <= {feature.max_rows}")
+    if (most := _most(feature)) is not None:
+        conditions.append(f"{RANK} <= {most}")
     value = compiled.value([one.result(aggregate, conditions) for aggregate in compiled.aggregates])
     if compiled.null_over_nothing:
         return value
     present = f"{one.result(Aggregate('COUNT(*)', counts=True), windowed)} > 0" if windowed else f"{one.alias}.{ID} IS NOT NULL"
     return f"CASE WHEN {present} THEN {value} END"
+
+
+def _most(asked: Feature | Treatment) -> int | None:
+    return asked.max_rows if isinstance(asked, Feature) else None
 
 
 def _label(one: _Pass, compiled: Compiled) -> str:
@@ -118,13 +129,24 @@ def _query(spec: Segment, passes: Sequence[_Pass], values: Mapping[str, str]) ->
     joins = "".join(f" LEFT JOIN ({one.sql()}) AS {one.alias} ON {one.alias}.{ID} = a.{one.number}" for one in passes)
     outer = ["subject"]
     for i, name in enumerate(values):
-        if name == LABEL:
+        if name == TREATMENT and spec.treatment:
+            outer.append(f"v{i} AS {quoted(TREATMENT)}")
+        elif name == LABEL and spec.label and spec.label.bounds is None:
             outer.append(f"COALESCE(v{i}, FALSE) AS {quoted(LABEL)}")
         else:
-            feature = spec.features[name]
-            missing = feature.bounds[0] if feature.missing is None else feature.missing
+            missing = _missing(spec, name)
             outer.append(f"COALESCE(CASE WHEN ISFINITE(v{i}) THEN v{i} END, CAST('{missing}' AS DOUBLE)) AS {quoted(name)}")
     return f"SELECT {', '.join(outer)} FROM (SELECT {inner} FROM {ADMITTED} AS a{joins})"
+
+
+def _missing(spec: Segment, name: str) -> Decimal | str:
+    """What stands for a number that is not there."""
+    if name == LABEL and spec.label and spec.label.bounds:
+        return spec.label.bounds[0]
+    feature = spec.features[name]
+    if feature.missing is not None:
+        return feature.missing
+    return "NaN" if isinstance(feature.bounds, str) else feature.bounds[0]
 
 
 def _flags(parts: Sequence[tuple[str, str]]) -> str:

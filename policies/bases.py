@@ -52,7 +52,8 @@ class Ground(StrEnum):
 
 
 class Assessment(Document):
-    """Why consent given to one purpose may serve another: the link, the context, the data, the consequences, the safeguards (art. 6(4))."""
+    """Who looked, and what they found: why consent given to one purpose may serve another (the link, the context, the data, the
+    consequences, the safeguards: art. 6(4)), or why segments for one may do without differential privacy."""
 
     by: str = Field(min_length=2, description="who assessed it, such as the data protection officer")
     reason: str = Field(min_length=3, description="in plain words")

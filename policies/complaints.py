@@ -69,7 +69,8 @@ def _meant(placed: list[tuple[Path, ErrorDetails]]) -> Iterator[tuple[Path, Erro
 
 
 def _wrong_type(detail: ErrorDetails) -> bool:
-    return detail["type"].endswith("_type")
+    word = detail["type"] == "literal_error" and isinstance(detail["input"], dict | list)  # a branch that is one word, and something else
+    return word or detail["type"].endswith("_type")
 
 
 def _one(same: list[Problem]) -> Problem:

@@ -36,6 +36,10 @@ __all__ = [
 ]
 
 
+INSIDE = "without-privacy-stays-inside"
+"""What forbids every destination to what was learned without differential privacy; no policy can lift it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Use:
     """A column that would be read: by which features (or label, look-up, attribute), and why.
@@ -65,7 +69,8 @@ class Use:
 class Request:
     """What somebody wants to do: a segment of type `model` for `purpose`, which reads `uses` and is handed to `destination`.
 
-    `model` is `clusters` or `propensity`; without a destination the result stays in the workspace.
+    `model` is one of `policies.policy.MODELS`; without a destination the result stays in the workspace. `private`: with differential
+    privacy; without it nothing leaves the controller.
     """
 
     purpose: str
@@ -73,6 +78,7 @@ class Request:
     uses: tuple[Use, ...]
     model: str
     destination: str | None = None
+    private: bool = True
 
 
 def decide(policy: Policy, request: Request) -> Allow | Deny:
@@ -197,6 +203,7 @@ def _purposes(policy: Policy, request: Request, digest: str) -> Iterator[Finding
     yield _basis(policy, request.purpose, request.contract.jurisdiction, digest)
     yield from _unassessed(policy, request.purpose, digest)
     yield _budget(policy, request, digest)
+    yield from _without_privacy(policy, request, digest)
     yield from _children(policy, request.contract, digest)
     if policy.fairness and any(use.fairness for use in request.uses):
         yield _basis(policy, policy.fairness.purpose, request.contract.jurisdiction, digest)
@@ -228,6 +235,25 @@ def _unassessed(policy: Policy, name: str, digest: str) -> Iterator[Finding]:
             remedy = f"document the assessment in policy `{policy.name}`, or take `{other}` out of `compatible_with`"
             reason = "nobody assessed whether consent to the other purpose may serve this one"
             yield Finding(Cause.GAP, name, NO_RULE, digest, reason, condition, "GDPR art. 6(4)", remedy)
+
+
+def _without_privacy(policy: Policy, request: Request, digest: str) -> Iterator[Finding]:
+    """Exact results: for a purpose that somebody assessed for it, and for nobody outside."""
+    if request.private:
+        return
+    purpose = policy.purposes.get(request.purpose)
+    assessed = purpose.unsafe_without_privacy if purpose else None
+    if assessed:
+        yield Finding(Cause.PERMIT, request.purpose, NO_RULE, digest, assessed.reason, f"assessed by {assessed.by}", assessed.legal)
+    else:
+        condition = f"`purposes.{request.purpose}.unsafe_without_privacy` of policy `{policy.name}` says who assessed that it may, got none"
+        reason, remedy = "segments for this purpose have differential privacy", "ask for an `epsilon` under `privacy`"
+        yield Finding(Cause.NO_PERMIT, request.purpose, NO_RULE, digest, reason, condition, remedy=remedy)
+    if request.destination is not None:
+        reason = "what was learned without differential privacy goes to nobody"
+        condition = f"`privacy: none` and no destination, got `{request.destination}`"
+        remedy = "take `destination` out, or ask for an `epsilon` under `privacy`"
+        yield Finding(Cause.FORBID, request.destination, INSIDE, digest, reason, condition, remedy=remedy)
 
 
 def _children(policy: Policy, contract: Contract, digest: str) -> Iterator[Finding]:

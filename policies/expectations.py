@@ -19,7 +19,7 @@ from policies.decisions import Cause
 from policies.documents import ByPlace, Document, Jurisdiction
 from policies.generalisation import Generalisation
 from policies.pack import BudgetLimit, FairnessLimit, RetentionLimit
-from policies.policy import Children
+from policies.policy import Children, ModelType
 from policies.rules import Reading, Recipient, Sensitivity, Transfer
 
 Item = TypeVar("Item")
@@ -79,7 +79,8 @@ class Case(Document):
     jurisdiction: Some[Jurisdiction] = Field((), description="where people are; none: as the contract says")
     use: Some[Reading] = (Reading.SEGMENT,)
     destination: Some[Name] = Field((), description="of the policy; none: the workspace")
-    model: Literal["clusters", "propensity"] = "clusters"
+    model: ModelType = "clusters"
+    privacy: Literal["none"] | None = Field(None, description="none: without differential privacy; nothing: with it")
     basis: Some[Basis] = Field((), description="for a pack: what the purpose rests on; none: consent")
     ground: Some[Ground] = Field((), description="for a pack: what a sensitive column is permitted on; none: explicit consent")
     recipient: Some[Recipient] = Field((), description="for a pack: who receives; none: nobody")
@@ -103,12 +104,14 @@ class Figures(Document):
     """What the figures should be: of a policy as it holds, of a pack under a house that asks for nothing."""
 
     cohort_floor: int | None = None
+    most_segments: int | None = None
     children: ByPlace[Children | None] | None = Field(None, description="by jurisdiction, looked up as for a person there")
     retention: RetentionLimit | None = None
-    approvals: dict[Literal["clusters", "propensity"], int] | None = None
+    approvals: dict[ModelType, int] | None = None
     budgets: BudgetLimit | None = None
     fairness: FairnessLimit | None = None
     strict: bool | None = None
+    private: bool | None = Field(None, description="whether whatever is built has differential privacy")
 
 
 class PolicyTest(Document):

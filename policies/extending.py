@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from policies.jurisdictions import plain, said_in
 from policies.pack import Limit, Pack
-from policies.policy import Approvals, Budgets, Children, FairnessGate, Outcome, Policy, Retention, Treatment, Unknown
+from policies.policy import MODELS, Approvals, Budgets, Children, FairnessGate, Outcome, Policy, Retention, Treatment, Unknown
 
 _STRICTER = {Outcome.ALLOW: 0, Outcome.APPROVE: 1, Outcome.REFUSE: 2}
 
@@ -39,6 +39,8 @@ def _bounded(figures: dict[str, Any], limit: Limit) -> dict[str, Any]:
     changed: dict[str, Any] = {}
     if limit.cohort_floor is not None:
         changed["cohort_floor"] = max(figures["cohort_floor"], limit.cohort_floor)
+    if limit.most_segments is not None:
+        changed["most_segments"] = min(figures["most_segments"], limit.most_segments)
     if limit.children is not None:
         changed["children"] = _children(figures["children"], limit.children)
     if limit.retention is not None:
@@ -52,6 +54,9 @@ def _bounded(figures: dict[str, Any], limit: Limit) -> dict[str, Any]:
         changed["fairness"] = _fairness(figures["fairness"], limit)
     if limit.strict:
         changed["strict"] = True
+    if limit.private:
+        purposes = figures["purposes"].items()
+        changed["purposes"] = {name: each.model_copy(update={"unsafe_without_privacy": None}) for name, each in purposes}
     return figures | changed
 
 
@@ -73,7 +78,7 @@ def _approvals(said: Approvals, bound: Approvals) -> Approvals:
     """At least as many for every model as either asks for."""
     if not bound.required:
         return said
-    models = [model for model in ("clusters", "propensity") if said.needed(model) or bound.needed(model)]
+    models = [model for model in MODELS if said.needed(model) or bound.needed(model)]
     return Approvals.model_validate({"required": max(said.required, bound.required), "models": models})
 
 

@@ -57,7 +57,7 @@ def policy_mutants(policy: Policy) -> Iterator[Mutant[Policy]]:
     """Every mutant of a policy as it holds, packs included."""
     for what, rule, changed, rules in _listed(policy.rules, rule_changes):
         yield Mutant(what, rule.id, policy.model_copy(update={"rules": rules}), rule, changed)
-    for name in ("cohort_floor", "children", "retention", "approvals", "budgets", "fairness", "strict"):
+    for name in ("cohort_floor", "most_segments", "children", "retention", "approvals", "budgets", "fairness", "strict"):
         for what, value in _values(getattr(policy, name)):
             yield Mutant(f"{name}{what}", "figures", policy.model_copy(update={name: value}))
     for name, changes in (("purposes", _purposes(policy.purposes)), ("destinations", _destinations(policy.destinations))):
@@ -219,7 +219,7 @@ def _places(places: tuple[str, ...] | None) -> Iterator[tuple[str, tuple[str, ..
 
 
 def _purposes(purposes: dict[str, Purpose]) -> Iterator[tuple[str, dict[str, Purpose]]]:
-    """Another basis somewhere, or none; an assessment of compatibility lost. What serves as well, no decision tells."""
+    """Another basis somewhere, or none; an assessment lost. What serves as well, no decision tells."""
     for name, purpose in purposes.items():
         yield f"{name} dropped", {key: value for key, value in purposes.items() if key != name}
         told = {*map(plain, purpose.basis), *PLACES, DEFAULT}
@@ -237,6 +237,8 @@ def _purposes(purposes: dict[str, Purpose]) -> Iterator[tuple[str, dict[str, Pur
         for other in [other for other, assessed in purpose.compatible_with.items() if assessed]:
             changed = purpose.model_copy(update={"compatible_with": purpose.compatible_with | {other: None}})
             yield f"{name}.compatible_with.{other}: not assessed", purposes | {name: changed}
+        if purpose.unsafe_without_privacy is not None:
+            yield f"{name}.unsafe_without_privacy dropped", purposes | {name: purpose.model_copy(update={"unsafe_without_privacy": None})}
 
 
 def _held(purpose: Purpose, places: Iterable[str]) -> tuple[tuple[str, Basis | None], ...]:

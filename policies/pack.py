@@ -49,18 +49,20 @@ class Limit(Document):
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9\-]{0,62}$")
     cohort_floor: int | None = Field(None, ge=30, description="the least")
+    most_segments: int | None = Field(None, ge=2, le=30, description="the most without a reason")
     children: ByPlace[Children] | None = Field(None, description="by jurisdiction: the least age and the mildest treatment")
     retention: RetentionLimit | None = None
     approvals: Approvals | None = Field(None, description="the least, and models that need them")
     budgets: BudgetLimit | None = None
     fairness: FairnessLimit | None = None
     strict: Literal[True] | None = Field(None, description="granted columns are materialised apart")
+    private: Literal[True] | None = Field(None, description="whatever is built has differential privacy, assessed or not")
     reason: str = Field(min_length=3, description="in plain words")
     legal: str | None = Field(None, description="legal reference")
 
     @model_validator(mode="after")
     def _bounds_something(self) -> Self:
-        bounds = ("cohort_floor", "children", "retention", "approvals", "budgets", "fairness", "strict")
+        bounds = ("cohort_floor", "most_segments", "children", "retention", "approvals", "budgets", "fairness", "strict", "private")
         if all(getattr(self, name) is None for name in bounds):
             raise ValueError("expected one or more of " + ", ".join(f"`{name}`" for name in bounds))
         return self

@@ -6,7 +6,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -37,6 +37,9 @@ class Purpose(Document):
         dict[str, Assessment | None],
         BeforeValidator(_assessed, json_schema_input_type=tuple[str, ...] | dict[str, Assessment | None]),
     ] = Field(default_factory=dict, description="purposes whose consent also serves this one, each with its assessment (GDPR art. 6(4))")
+    unsafe_without_privacy: Assessment | None = Field(
+        None, description="who assessed that segments may have `privacy: none`, which stays inside the controller, and why; none: none may"
+    )
 
     def basis_in(self, jurisdiction: str) -> Basis | None:
         """The legal basis that holds there, or in what it is part of; none: nothing may be done."""
@@ -129,11 +132,16 @@ class FairnessGate(Document):
     on_inconclusive: Outcome = Outcome.APPROVE
 
 
+ModelType = Literal["clusters", "propensity", "value", "uplift"]
+MODELS: tuple[ModelType, ...] = get_args(ModelType)
+"""What a segment may learn, as policies name it."""
+
+
 class Approvals(Document):
     """How many people other than the builder must approve before release."""
 
     required: int = Field(1, ge=0, le=5)
-    models: tuple[Literal["clusters", "propensity"], ...] = Field(("clusters", "propensity"), description="models that need it")
+    models: tuple[ModelType, ...] = Field(MODELS, description="models that need it")
 
     def needed(self, model: str) -> int:
         """How many for a model of this type."""
@@ -152,6 +160,7 @@ class Policy(Document):
     rules: tuple[Rule, ...] = Field(min_length=1)
     budgets: Budgets
     cohort_floor: int = Field(100, ge=30)
+    most_segments: int = Field(8, ge=2, le=30, description="clusters that a segment may ask for without saying why")
     fairness: FairnessGate | None = None
     approvals: Approvals = Field(default_factory=Approvals)
     destinations: dict[Name, Destination] = Field(default_factory=dict, description="name of a destination, and what it is")
@@ -160,6 +169,11 @@ class Policy(Document):
     )
     retention: Retention = Field(default_factory=Retention)
     strict: bool = Field(False, description="materialise granted columns of admitted rows apart and detach the source")
+
+    @property
+    def private(self) -> bool:
+        """Whether whatever is built has differential privacy."""
+        return all(purpose.unsafe_without_privacy is None for purpose in self.purposes.values())
 
     def children_in(self, jurisdiction: str) -> Children | None:
         """Who is a child there, and what then."""

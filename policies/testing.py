@@ -152,10 +152,11 @@ def open_house() -> Policy:
     return Policy.model_validate(
         {
             "name": "house",
-            "purposes": {"marketing": {"basis": {"default": "consent"}}},
+            "purposes": {"marketing": {"basis": {"default": "consent"}, "unsafe_without_privacy": {"by": "the house", "reason": "any"}}},
             "rules": [_house(Ground.EXPLICIT_CONSENT)],
             "budgets": {"cap": most, "purposes": {"marketing": most}, "snapshot": {"interval": "1h"}},
             "cohort_floor": 30,
+            "most_segments": 30,
             "fairness": {"purpose": "marketing", "min_ratio": 0.01, "max_gap": 1, "on_fail": "allow", "on_inconclusive": "allow"},
             "approvals": {"required": 0},
             "retention": forever,
@@ -184,7 +185,8 @@ def _asked(case: Case, vary: Vary, contract: Contract | None) -> Iterator[Reques
     ):
         table, _, column = name.partition(".")
         uses = (Use(table, column, ("the test",), None, use is Reading.FAIRNESS, use is Reading.ADMISSION),) if name else ()
-        yield Request(purpose, where.model_copy(update={"jurisdiction": place}), uses, case.model, destination)
+        there = where.model_copy(update={"jurisdiction": place})
+        yield Request(purpose, there, uses, case.model, destination, private=case.privacy is None)
 
 
 def _made_up(category: str, sensitivity: str, type_: str) -> Contract:

@@ -27,6 +27,7 @@ def pack(*limits: dict[str, Any]) -> Pack:
 
 STRICT = {
     "cohort_floor": 300,
+    "most_segments": 5,
     "children": {"eu": {"age": 16, "treatment": "exclude"}},
     "retention": {"releases": "30d"},
     "approvals": {"required": 2, "models": ["clusters"]},
@@ -41,6 +42,7 @@ def test_the_stricter_figure_counts_from_either_side() -> None:
         house(),
         house(
             cohort_floor=500,
+            most_segments=4,
             children={"eu": {"age": 17, "treatment": "exclude", "unknown": "refuse"}},
             retention={"releases": "7d", "memberships": "1d"},
             approvals={"required": 3},
@@ -48,12 +50,14 @@ def test_the_stricter_figure_counts_from_either_side() -> None:
         ),
     )
     bound = extend(looser, [pack(STRICT)])
-    assert (bound.cohort_floor, bound.strict, bound.retention.releases) == (300, True, dt.timedelta(days=30))
+    assert (bound.cohort_floor, bound.most_segments, bound.strict) == (300, 5, True)
+    assert bound.retention.releases == dt.timedelta(days=30)
     assert (bound.budgets.cap.epsilon, bound.budgets.cap.delta, bound.budgets.snapshot.interval) == (2, 1e-6, dt.timedelta(days=30))
     assert {each.epsilon for each in bound.budgets.purposes.values()} == {0.5}
     assert bound.fairness and (bound.fairness.min_ratio, bound.fairness.max_gap, bound.fairness.on_fail) == (0.9, 0.05, "refuse")
     kept = extend(stricter, [pack(STRICT)])
-    assert (kept.cohort_floor, kept.retention, kept.approvals.required) == (500, stricter.retention, 3)
+    assert (kept.cohort_floor, kept.most_segments) == (500, 4)
+    assert (kept.retention, kept.approvals.required) == (stricter.retention, 3)
     assert kept.children_in("fr") == stricter.children_in("eu")
 
 
