@@ -75,6 +75,18 @@ def sparkline(counts: Sequence[float], mark: float | None) -> Markup:
     return _markup(svg)
 
 
+def shape(heights: Sequence[float], most: float) -> Markup:
+    """Steps of even width above and below a line, on an axis from −`most` to `most`."""
+    svg = ET.Element("svg", {"class": "spark shape", "viewBox": "0 0 200 56", "preserveAspectRatio": "none", "aria-hidden": "true"})
+    width, tall = 200 / max(1, len(heights)), most if most > 0 else 1.0
+    for place, height in enumerate(heights):
+        length = 27 * min(1.0, abs(height) / tall)
+        top = _at(28 - length if height > 0 else 28)
+        _node(svg, "rect", "fill" if height > 0 else "fill-other", x=_at(width * place), y=top, width=_at(width), height=_at(length))
+    _node(svg, "line", "rule", x1="0", y1="28", x2="200", y2="28")
+    return _markup(svg)
+
+
 @dataclass(frozen=True, slots=True)
 class Axis:
     """A chart's axis: its ends, where ticks stand and what they say, and its name."""
@@ -120,6 +132,68 @@ def reliability(points: Iterable[tuple[float, float, float, float]], title: str,
     return chart.done()
 
 
+def against(points: Sequence[tuple[float, float, float, float]], title: str, x: str, y: str) -> Markup:
+    """Points (predicted, observed, low, high) with their intervals in any unit, over the diagonal on which they should lie."""
+    ends = [end for predicted, observed, _, _ in points for end in (predicted, observed)]
+    across, up = _round(ends, x), _round(ends, y)
+    chart = _Chart(title, across, up)
+    chart.line([(across.low, up.low), (across.high, up.high)], "diagonal")
+    for predicted, observed, least, most in points:
+        chart.line([(predicted, least), (predicted, most)], "whisker")
+        chart.dot(predicted, observed)
+    return chart.done()
+
+
+def gains(points: Sequence[tuple[float, float]], title: str, x: str, y: str) -> Markup:
+    """A curve over shares from (0, 0), and the straight line to its end."""
+    chart = _Chart(title, Axis(0.0, 1.0, UNIT_TICKS, x), _round([height for _, height in points], y))
+    chart.line([points[0], points[-1]], "diagonal")
+    chart.line(points, "curve")
+    return chart.done()
+
+
+def scatter(
+    dots: Iterable[tuple[float, float, float, int]],
+    across: Sequence[tuple[float, str]],
+    up: Sequence[tuple[float, str]],
+    title: str,
+    x: str,
+    y: str,
+) -> Markup:
+    """Circles (across, up, share of the largest area, part) on axes from 0 to 1 with ticks; each says its part, counted from 1."""
+    chart = _Chart(title, Axis(0.0, 1.0, tuple(across), x), Axis(0.0, 1.0, tuple(up), y))
+    for dot in sorted(dots, key=lambda dot: -dot[2]):
+        chart.disc(*dot)
+    return chart.done()
+
+
+def dendrogram(
+    brackets: Iterable[Sequence[tuple[float, float]]], ends: Iterable[tuple[float, float, int]], cut: float, title: str
+) -> Markup:
+    """A tree of brackets, in shares of width and height, with the part under each group (from, to, part)."""
+    chart = _Chart(title, Axis(0.0, 1.0, (), ""), Axis(0.0, 1.0, (), "difference"))
+    for corners in brackets:
+        chart.line(corners, "branch")
+    chart.line([(0.0, cut), (1.0, cut)], "bound")
+    for start, end, part in ends:
+        chart.label((start + end) / 2, part)
+    return chart.done()
+
+
+def lattice(units: Sequence[Sequence[tuple[int, float, float]]], title: str) -> Markup:
+    """Square units (part, how full, how dark the frame; both 0 to 1), by rows from the top."""
+    side = WIDTH / len(units[0])
+    svg = ET.Element("svg", {"class": "chart", "viewBox": f"0 0 {WIDTH} {_at(side * len(units))}", "role": "img", "aria-label": title})
+    ET.SubElement(svg, "title").text = title
+    for row, line in enumerate(units):
+        for column, (part, full, dark) in enumerate(line):
+            middle = side * (column + 0.5), side * (row + 0.5)
+            _square(svg, "frame", middle, side, {"fill-opacity": f"{0.1 + 0.5 * dark:.2f}"})
+            _square(svg, _part_class(part), middle, (side - 8) * math.sqrt(min(1.0, max(0.0, full))), {})
+            _text(svg, str(part), _at(middle[0]), _at(middle[1] + 4), "middle", "on")
+    return _markup(svg)
+
+
 def nice(value: float) -> float:
     """The least of 1, 2, 5 times a power of ten that is not below `value`; 1 where there is nothing."""
     if value <= 0 or not math.isfinite(value):
@@ -158,6 +232,16 @@ class _Chart:
         """One point."""
         _node(self.svg, "circle", "dot", cx=self._x(x), cy=self._y(y), r="3.5")
 
+    def disc(self, x: float, y: float, share: float, part: int) -> None:
+        """A circle whose area says how much of the largest it is, with the number of its part."""
+        _node(self.svg, "circle", _part_class(part), cx=self._x(x), cy=self._y(y), r=_at(4 + 9 * math.sqrt(share)))
+        _text(self.svg, str(part), self._x(x), _at(float(self._y(y)) + 4), "middle", "on")
+
+    def label(self, x: float, part: int) -> None:
+        """The number of a part, under the axis."""
+        _node(self.svg, "circle", _part_class(part), cx=self._x(x), cy=str(HEIGHT - BOTTOM + 13), r="9")
+        _text(self.svg, str(part), self._x(x), str(HEIGHT - BOTTOM + 17), "middle", "on")
+
     def done(self) -> Markup:
         """The picture."""
         return _markup(self.svg)
@@ -167,6 +251,14 @@ def _unit_square(title: str, x: str, y: str) -> _Chart:
     chart = _Chart(title, Axis(0.0, 1.0, UNIT_TICKS, x), Axis(0.0, 1.0, UNIT_TICKS, y))
     chart.line([(0.0, 0.0), (1.0, 1.0)], "diagonal")
     return chart
+
+
+def _round(values: Iterable[float], label: str) -> Axis:
+    """An axis that holds zero and all values, with ticks at round numbers."""
+    held = [0.0, *values]
+    step = nice((max(held) - min(held)) / 4)
+    first, last = math.floor(min(held) / step), max(math.ceil(max(held) / step), 1)
+    return Axis(first * step, last * step, tuple((step * at, f"{step * at:g}") for at in range(first, last + 1)), label)
 
 
 def _ticks(low: float, high: float) -> tuple[float, ...]:
@@ -203,8 +295,18 @@ def _node(parent: ET.Element, tag: str, kind: str, **attributes: str) -> ET.Elem
     return ET.SubElement(parent, tag, {"class": kind, **attributes})
 
 
-def _text(parent: ET.Element, text: str, x: str, y: str, anchor: str) -> None:
-    ET.SubElement(parent, "text", {"x": x, "y": y, "text-anchor": anchor}).text = text
+def _part_class(part: int) -> str:
+    """The colour of a part; there are eight, and the number beside it tells parts of one colour apart."""
+    return f"part p{(part - 1) % 8}"
+
+
+def _square(svg: ET.Element, kind: str, middle: tuple[float, float], side: float, more: dict[str, str]) -> None:
+    x, y = (_at(place - side / 2) for place in middle)
+    _node(svg, "rect", kind, x=x, y=y, width=_at(side), height=_at(side), **more)
+
+
+def _text(parent: ET.Element, text: str, x: str, y: str, anchor: str, kind: str = "") -> None:
+    ET.SubElement(parent, "text", {"x": x, "y": y, "text-anchor": anchor} | ({"class": kind} if kind else {})).text = text
 
 
 def _markup(svg: ET.Element) -> Markup:

@@ -40,15 +40,28 @@ class Merged:
 
 def merge(prototypes: Array, weights: Array, k: int, seed: int) -> Merged:
     """Weighted k-means of `prototypes` (K, d), K ≥ k, with positive `weights` (K,)."""
-    centres, labels, variance = weighted_kmeans(prototypes, weights, k, RESTARTS, seed)
+    _, labels, _ = weighted_kmeans(prototypes, weights, k, RESTARTS, seed)
+    return judged(prototypes, weights, labels, k)
+
+
+def judged(prototypes: Array, weights: Array, labels: NDArray[np.int64], k: int) -> Merged:
+    """How good a grouping is, however it came about."""
+    centres = means(prototypes, weights, labels, k)
     return Merged(
         k=k,
         centres=centres,
         labels=labels,
-        variance=variance,
+        variance=float(np.average(((prototypes - centres[labels]) ** 2).sum(axis=1), weights=weights)),
         silhouette=silhouette(prototypes, weights, labels),
         davies_bouldin=davies_bouldin(prototypes, weights, labels),
     )
+
+
+def means(prototypes: Array, weights: Array, labels: NDArray[np.int64], k: int) -> Array:
+    """Weighted mean of each group, (k, d); of a group without any prototype, that of all."""
+    member = (labels[:, None] == np.arange(k)) * weights[:, None]
+    member[:, member.sum(axis=0) == 0] = weights[:, None]
+    return np.asarray(member.T @ prototypes / member.sum(axis=0)[:, None])
 
 
 def choose(tried: Sequence[Merged]) -> Merged:

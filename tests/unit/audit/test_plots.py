@@ -57,3 +57,43 @@ def test_text_is_escaped() -> None:
 )
 def test_axes_end_at_round_numbers(value: float, end: float) -> None:
     assert plots.nice(value) == pytest.approx(end)
+
+
+def test_circles_say_their_part_and_the_largest_come_first() -> None:
+    picture = plots.scatter([(0.0, 0.0, 0.25, 2), (1.0, 1.0, 1.0, 10)], ((0.0, "a"),), ((1.0, "b"),), "title", "x", "y")
+    circles = [node for node in ET.fromstring(picture) if node.tag == "circle"]
+    assert [(node.get("class"), node.get("r")) for node in circles] == [("part p1", "13"), ("part p1", "8.5")]
+    assert [node.text for node in ET.fromstring(picture) if node.get("class") == "on"] == ["10", "2"]
+    assert circles[1].get("cx") == str(plots.LEFT) and circles[1].get("cy") == str(plots.HEIGHT - plots.BOTTOM)
+
+
+def test_a_tree_is_cut_where_it_says_and_names_its_parts() -> None:
+    picture = plots.dendrogram([[(0.2, 0.0), (0.2, 1.0), (0.8, 1.0), (0.8, 0.0)]], [(0.1, 0.3, 1), (0.7, 0.9, 2)], 0.5, "title")
+    assert part(picture, "polyline", "branch")["points"].count(",") == 4
+    middle = (plots.TOP + plots.HEIGHT - plots.BOTTOM) / 2
+    assert {point.split(",")[1] for point in part(picture, "polyline", "bound")["points"].split()} == {f"{middle:g}"}
+    assert [node.text for node in ET.fromstring(picture) if node.get("class") == "on"] == ["1", "2"]
+
+
+def test_units_of_a_map_are_as_full_and_as_dark_as_they_are() -> None:
+    picture = plots.lattice([[(1, 1.0, 0.0), (2, 0.25, 1.0)]], "title")
+    squares = [node for node in ET.fromstring(picture) if node.tag == "rect"]
+    assert [node.get("fill-opacity") for node in squares[::2]] == ["0.10", "0.60"]
+    full, quarter = (float(node.get("width", "0")) for node in squares[1::2])
+    assert quarter == pytest.approx(full / 2)
+
+
+def test_points_lie_on_the_diagonal_where_what_was_predicted_came_true() -> None:
+    picture = plots.against([(-3.0, -3.0, -5.0, 1.0), (8.0, 8.0, 6.0, 9.0)], "title", "x", "y")
+    (left, bottom), (right, top) = [map(float, point.split(",")) for point in part(picture, "polyline", "diagonal")["points"].split()]
+    dots = [(float(node.get("cx", "")), float(node.get("cy", ""))) for node in ET.fromstring(picture) if node.tag == "circle"]
+    assert [(y - bottom) * (right - left) == pytest.approx((x - left) * (top - bottom), abs=20) for x, y in dots] == [True, True]
+    ticks = [node.text for node in ET.fromstring(picture) if node.tag == "text"]
+    assert {"-5", "0", "5", "10"} <= set(ticks)
+
+
+def test_gains_end_where_the_straight_line_does() -> None:
+    picture = plots.gains([(0.0, 0.0), (0.4, 0.05), (1.0, 0.03)], "title", "x", "y")
+    straight, curve = (part(picture, "polyline", kind)["points"].split() for kind in ("diagonal", "curve"))
+    assert (straight[0], straight[-1]) == (curve[0], curve[-1])
+    assert len(curve) == 3
