@@ -6,7 +6,9 @@ import math
 
 import pytest
 
-from engine.forecast import Forecast, forecast_clusters, forecast_propensity
+from engine.forecast import Forecast, forecast_clusters
+from engine.forecast_scores import AUTOMATIC, Choice, chosen, forecast_propensity
+from engine.trainers.learners import ROUNDS
 from governance.accounting import mu_squared_of
 
 
@@ -15,7 +17,8 @@ def clusters(n: float, d: int, k: int, epsilon: float, sigma: float = 5.0) -> Fo
 
 
 def propensity(n: float, d: int, epsilon: float) -> Forecast:
-    return forecast_propensity(n, d, mu_squared_of(epsilon, 1e-5))
+    mu_squared = mu_squared_of(epsilon, 1e-5)
+    return forecast_propensity(n, d, mu_squared, chosen("logistic", n, d, mu_squared))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +62,7 @@ def test_intervals_hold_the_expectation_and_widen_with_an_unsure_count() -> None
 
 
 def test_words_say_what_to_expect() -> None:
-    assert "0.4% looser" in clusters(23_570, 5, 6, 1.0).words
+    assert "0.1% looser" in clusters(23_570, 5, 6, 1.0).words
     assert "over 100%" in clusters(440, 8, 5, 0.5).words and "noise" in clusters(440, 8, 5, 0.5).words
     assert "AUC" in propensity(1_500, 8, 1.0).words
 
@@ -67,3 +70,24 @@ def test_words_say_what_to_expect() -> None:
 def test_nothing_is_infinite_whatever_is_asked() -> None:
     for asked in (forecast_clusters(0.0, 1e9, 64, 30, mu_squared_of(1e-6, 1e-9)), propensity(-1e9, 64, 1e-6)):
         assert all(math.isfinite(figure) for figure in (asked.expected, *asked.interval))
+
+
+def test_a_learner_is_taken_by_public_figures_and_what_is_asked_for_stands() -> None:
+    """More people and more budget carry more than a weighted sum; more features need more people."""
+    one = mu_squared_of(1.0, 1e-5)
+    assert chosen("auto", 45_000, 46, one).learner == "hybrid"
+    assert chosen("auto", 7_000, 44, one).learner == chosen("auto", 2_500, 8, one).learner == "logistic"
+    assert chosen("auto", 45_000, 46, mu_squared_of(0.1, 1e-5)).learner == "logistic"
+    assert chosen("auto", 17_000, 64, one).learner == "hybrid" != chosen("auto", 14_000, 64, one).learner
+    assert chosen("auto", -20, 8, one).learner == "logistic"
+    for learner in ROUNDS:
+        assert chosen(learner, 0, 64, one).learner == learner  # type: ignore[arg-type]  # a key of the table, each a learner
+    assert all(ROUNDS[learner] <= 30 for learner in ROUNDS) and ROUNDS["logistic"] <= 9
+    assert set(AUTOMATIC) <= set(ROUNDS)
+
+
+def test_what_is_more_than_a_weighted_sum_may_gain() -> None:
+    mu_squared = mu_squared_of(1.0, 1e-5)
+    hybrid, line = (forecast_propensity(30_000, 20, mu_squared, Choice(learner, "so")) for learner in ("hybrid", "logistic"))
+    assert hybrid.interval[0] < line.interval[0] < 0 < line.expected
+    assert "learner: hybrid, as so" in hybrid.words

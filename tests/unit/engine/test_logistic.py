@@ -9,8 +9,9 @@ import pytest
 
 from engine.models import ONE
 from engine.scale import UNIT
-from engine.trainers import logistic
-from engine.trainers.logistic import SHARES, STEPS_A_LOGIT, WEIGHT_BITS
+from engine.trainers import designs, logistic, newton
+from engine.trainers.logistic import SHARES
+from engine.trainers.probabilities import LOGIT, LOGITS, STEPS_A_LOGIT
 from governance.accounting import mu_squared_of
 from governance.door import Array, Cohort, Grant, LocalCohort, MemoryMeter, Part, Query, exact_sum
 from governance.noise import NoiseSource
@@ -46,7 +47,7 @@ def asked() -> dict[str, Query]:
     return dict(zip(SHARES, cohort.queries, strict=True))
 
 
-@pytest.mark.parametrize("name", ["moments", "covariance", "gradient-1", "gradient-6"])
+@pytest.mark.parametrize("name", ["moments", "covariance", "gradient-1", "gradient-7"])
 def test_sums_have_the_same_bits_in_any_batches(asked: dict[str, Query], name: str) -> None:
     query = asked[name]
     whole = LocalCohort(columns(), MemoryMeter(Fraction(1)))
@@ -63,11 +64,15 @@ def test_steps_give_whole_numbers_from_rows_at_the_ends_of_the_grid() -> None:
     }
     parameters = {
         "mean": np.full(64, -UNIT, dtype=np.float64),
-        "matrix": np.full((64, 64), 2.0**24 - 1),
+        "scale": np.full(64, 2.0**24 * 30),
+        "tables": np.full((designs.BINS, 20), 2.0**19),
+        "of": np.arange(20.0),
+        "matrix": np.full((84, 84), 2.0**24 - 1),
         "weights": np.full(65, 2.0**31 - 1),
-        "table": np.full(2 * logistic.LOGITS * STEPS_A_LOGIT, 12345.0),
+        "shapes": np.full((64, designs.BINS), 2.0**45),
+        "table": np.full(2 * LOGITS * STEPS_A_LOGIT, 12345.0),
     }
-    for step in (logistic.moments, logistic.covariance, logistic.gradient):
+    for step in (designs.moments, newton.covariance, newton.gradient):
         values = step(batch, parameters).values
         assert np.all(values == np.trunc(values))
         assert np.abs(values).max() < 2.0**53
@@ -115,7 +120,7 @@ def test_probabilities_are_calibrated() -> None:
 def test_score_is_the_logistic_function_of_the_weights() -> None:
     model = fitted(generated(3000, 4, seed=4), generated(3000, 4, seed=4).part(0), Fraction(1), SeededNoise(4))
     features = np.random.default_rng(0).integers(-UNIT, UNIT + 1, (70_000, 4))
-    logits = (features @ model.weights[:-1] + UNIT * model.weights[-1]) / 2.0**WEIGHT_BITS
+    logits = (features @ model.weights[:-1] + UNIT * model.weights[-1]) / LOGIT
     assert logits == pytest.approx(features / UNIT @ model.coefficients[:-1] + model.coefficients[-1])
     scores = model.score(features)
     assert scores.min() >= 0 and scores.max() <= ONE
@@ -147,3 +152,14 @@ def test_stated_error_is_what_noise_does_to_coefficients() -> None:
     spread = np.std([model.coefficients for model in models], axis=0)
     assert np.all(spread / np.mean([model.error for model in models], axis=0) < 1.8)
     assert np.all(spread / np.mean([model.error for model in models], axis=0) > 0.6)
+
+
+def test_contributions_add_up_to_the_score_and_are_nothing_for_the_mean() -> None:
+    population = generated(3000, 4, seed=9)
+    model = fitted(population, population.part(0), Fraction(1), SeededNoise(9))
+    parts = model.contributions(population.features)
+    rest = model.logits(population.features) / LOGIT - parts.sum(axis=1)
+    assert np.ptp(rest) < 1e-9
+    assert model.contributions(model.mean[None, :]) == pytest.approx(0.0)
+    middles = np.tile(designs.MIDDLES[:, None], 4)
+    assert model.contributions(middles) == pytest.approx(model.curves().T)
