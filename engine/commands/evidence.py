@@ -1,4 +1,4 @@
-"""audit log | verify | checkpoint."""
+"""audit log | verify | checkpoint | privacy."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def attach(app: typer.Typer) -> None:
     audit.command()(log)
     audit.command()(verify)
     audit.command()(checkpoint)
+    audit.command()(privacy)
     app.add_typer(audit, name="audit")
 
 
@@ -60,3 +61,22 @@ def checkpoint(where: Where = None, as_json: Json = False) -> None:
 
         note = evidence.checkpoint(at.workspace(Action.VERIFY_LOG))
         at.display.result({"checkpoint": note}, note.rstrip("\n"))
+
+
+def privacy(
+    name: Annotated[str, typer.Argument(help="The segment, as in segments/NAME.yaml.")],
+    fits: Annotated[int, typer.Option("--fits", min=1, help="How often the trainer is fitted; fewer are quicker and find less.")] = 300,
+    where: Where = None,
+    as_json: Json = False,
+) -> None:
+    """Attack a segment's trainer with made-up subjects: is its noise as large as ε claims? Reads no row; exit 6 if not."""
+    with desk(as_json, where) as at:
+        from engine import auditing
+        from engine.bench import Bench
+        from engine.privacy_audit import Verdict
+
+        with at.display.progress("audit", fits) as progress:
+            found = auditing.audit(Bench.at(at.workspace(Action.READ_SEGMENTS), progress), name, fits)
+        at.display.result({"segment": name} | auditing.outcome(found), auditing.words(name, found))
+        if found.verdict is Verdict.TOO_LITTLE:
+            raise typer.Exit(Exit.INTEGRITY)
