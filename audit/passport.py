@@ -58,15 +58,42 @@ class Charge:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """What a build with training by samples cost in all, its Gaussian draws included, as `dp-accounting` composes it: (ε, δ).
+
+    Each of `steps` sums of `size` numbers was over a Poisson sample, every subject with probability `rate` (a fraction `p/q`); `bound`
+    and `sigma` in the query's own units.
+    """
+
+    epsilon: float
+    delta: float
+    path: str
+    step: str
+    part: str
+    mechanism: str
+    rate: str
+    steps: int
+    size: int
+    bound: float
+    sigma: float
+
+
+@dataclass(frozen=True, slots=True)
 class Privacy:
-    """What the build was charged: (ε, δ) of `mu_squared` (a fraction `p/q`) over `draws` scalar draws, and for what."""
+    """What the build was charged: (ε, δ) of `mu_squared` (a fraction `p/q`) over `draws` scalar draws, and for what.
+
+    `block`: what it cost in all, where there was training by samples too.
+
+    No ε: nothing bounds what was learned. Then nothing was charged, and the passport may show nothing of it (`verify`).
+    """
 
     mu_squared: str
     draws: int
     delta: float
-    epsilon: float
+    epsilon: float | None
     assurance: str
     transcript: tuple[Charge, ...]
+    block: Block | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,5 +218,8 @@ def read(envelope: bytes, verifier: Verifier) -> tuple[Passport, LogProof]:
 
 def _plain(passport: Passport) -> object:
     """As JSON values, with whole numbers given for real ones made real."""
-    plain: dict[str, object] = _PASSPORT.dump_python(_PASSPORT.validate_python(asdict(passport)), mode="json")
+    plain: dict[str, Any] = _PASSPORT.dump_python(_PASSPORT.validate_python(asdict(passport)), mode="json")
+    for cost in (plain["privacy"], plain["snapshot"]):
+        if cost["block"] is None:
+            del cost["block"]
     return {name: value for name, value in plain.items() if name != "model" or value is not None}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from itertools import groupby
@@ -18,7 +18,11 @@ from itertools import groupby
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from audit import plots, wording
+from audit.clusters_page import Clusters
+from audit.explanation_page import Explanation
 from audit.fairness import FairnessFinding, GroupFinding, Measure, Verdict, worst
+from audit.uplift_page import Uplift
+from audit.value_page import Value
 
 
 class Status(StrEnum):
@@ -63,13 +67,14 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One thing that was asked for. `window` in words; the label is one too."""
+    """One thing that was asked for. `window` in words, and `bounds` of its values; the label is one too."""
 
     name: str
     expression: str
     table: str
     window: str | None = None
     why: str | None = None
+    bounds: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,24 +113,27 @@ class QualityRule:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One cluster, or the selected of a propensity. `share` of admitted subjects, 0 to 1."""
+    """One cluster, or the selected of a propensity. `share` of admitted subjects, 0 to 1; `id`: what it keeps from build to build."""
 
     name: str
     description: str
     size: Count
     share: float
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
     """One feature over all parts, in its own unit. `edges` (bins + 1,) evenly spaced on the feature's scale;
-    `histograms` (parts, bins) noisy counts, or empty."""
+    `histograms` (parts, bins) noisy counts, or empty, and `rest` (bins,) of whoever is in no part, with deviation `sigma`."""
 
     feature: str
     unit: str
     centres: tuple[float, ...]
     edges: tuple[float, ...] = ()
     histograms: tuple[tuple[float, ...], ...] = ()
+    rest: tuple[float, ...] = ()
+    sigma: float = 0.0
 
     def mark(self, part: int) -> float | None:
         """Where the centre lies, as a share of the histogram's width."""
@@ -134,16 +142,30 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Coefficient:
-    """Effect of one feature on the log-odds, over the whole of its declared range."""
+    """Effect of one feature on the log-odds, from the lower end of its declared range to the upper. `strength`: how much it moves
+    people, as the standard deviation of what it adds; `selected`: what it adds to the selected on average; `curve`: what it adds by
+    itself on even bins of its range, whose `ends` are in its `unit`; `trend`: in words for whoever it is about."""
 
     feature: str
     effect: float
+    strength: float = 0.0
+    selected: float = 0.0
+    curve: tuple[float, ...] = ()
+    ends: tuple[float, float] = (0.0, 0.0)
+    unit: str = ""
+    trend: str = ""
+
+    @property
+    def largest(self) -> float:
+        """The most that it adds or takes by itself."""
+        return max(map(abs, self.curve))
 
 
 @dataclass(frozen=True, slots=True)
 class Propensity:
     """What a propensity is like, on the hold-out. `rule`: who is selected, in words. `edges` (bins + 1,) of scores and their
-    noisy `counts`; `roc`: (false, true positive rate); `calibration`: (predicted, observed, low, high)."""
+    noisy `counts`; `roc`: (false, true positive rate); `calibration`: (predicted, observed, low, high); `how`: what makes the score,
+    in words."""
 
     rule: str
     threshold: float
@@ -152,6 +174,7 @@ class Propensity:
     roc: tuple[tuple[float, float], ...]
     calibration: tuple[tuple[float, float, float, float], ...]
     coefficients: tuple[Coefficient, ...]
+    how: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +222,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Privacy:
-    """What this build cost, and what stands in the books. `assurance` e.g. "exact integer noise"; `recipients` get the membership list."""
+    """What this build cost, and what stands in the books. `assurance` e.g. "exact integer noise"; `recipients` get the membership list.
+
+    `training`: how samples were trained on, in words; then ε is of all that was drawn, and not of the transcript alone.
+    """
 
     epsilon: float
     delta: float
@@ -207,6 +233,7 @@ class Privacy:
     transcript: tuple[Spending, ...]
     accounts: tuple[Account, ...]
     recipients: tuple[str, ...] = ()
+    training: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +299,10 @@ class Report:
     approvals_required: int
     record: Record
     forecast: str = ""
+    explanation: Explanation = field(default_factory=Explanation)
+    clusters: Clusters | None = None
+    value: Value | None = None
+    uplift: Uplift | None = None
 
 
 def render(report: Report) -> str:
@@ -330,7 +361,7 @@ def _summary(report: Report) -> str:
     """The report in a few plain sentences."""
     heading, admission, many = report.heading, report.admission, report.heading.subject[1]
     done = f"divided {_counted(admission.admitted)} {many} into {len(report.parts)} segments"
-    if report.propensity:
+    if report.propensity or report.value or report.uplift:
         done = f"scored {_counted(admission.admitted)} {many} and selected {_counted(*(part.size for part in report.parts))} of them"
     sentences = [f"This build {done}, for the purpose “{heading.purpose}”."]
     if admission.excluded:

@@ -102,7 +102,8 @@ class Opening:
 @dataclass(frozen=True, slots=True)
 class Processing:
     """One build that considered the subject. `membership`: what its list says, as (column, value), empty: not in it. `logic`: how
-    the model decides, in words; `epsilon`, `delta`: what bounds what its released results can show of anybody."""
+    the model decides, in words; `epsilon`, `delta`: what bounds what its released results can show of anybody; none: nothing does, and
+    nothing was shown."""
 
     build: str
     segment: str
@@ -114,8 +115,8 @@ class Processing:
     outcome: str
     trained: bool
     membership: tuple[tuple[str, str], ...]
-    epsilon: float
-    delta: float
+    epsilon: float | None
+    delta: float | None
     logic: str
     features: tuple[Feature, ...]
     recipients: tuple[Recipient, ...]

@@ -32,9 +32,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 BROKEN = 6
-SLOT = 4096
-CHUNK = 1 << 14
-MOST_FINDINGS = 100
+SLOT, CHUNK, MOST_FINDINGS = 4096, 1 << 14, 100
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://consentric.dev/passport/v1"
@@ -356,8 +354,10 @@ def verify_passport(envelope: bytes, key: Key, place: str = "passport") -> tuple
 
 
 def _costs(passport: dict[str, Any], place: str) -> list[Finding]:
-    """What the build cost, and the snapshot that it shows."""
-    return [Finding(place, problem) for part in ("privacy", "snapshot") for problem in check_privacy(passport[part])]
+    """What the build cost, and the snapshot that it shows; without an ε, that it shows nothing of what was learned."""
+    shown = [what for what in ("utility", "fairness", "recipients") if passport["privacy"]["epsilon"] is None and passport[what]]
+    problems = [problem for part in ("privacy", "snapshot") for problem in check_privacy(passport[part])]
+    return [Finding(place, problem) for problem in (*problems, *(f"it shows `{what}` and names no ε" for what in shown))]
 
 
 def _check_proof(
@@ -424,10 +424,12 @@ def epsilon_of(mu_squared: Fraction, draws: int, delta: float) -> float:
 
 
 def check_privacy(privacy: dict[str, Any]) -> list[str]:
-    """The transcript adds up to what was charged, each line's noise is worth its μ², and ε is what that gives."""
+    """The transcript adds up to what was charged, each line's noise is worth its μ², and ε is what that gives; a block is not composed."""
     problems = []
     total, draws = Fraction(privacy["mu_squared"]), int(privacy["draws"])
     rows = [(Fraction(row["mu_squared"]), row) for row in privacy["transcript"]]
+    if privacy["epsilon"] is None and not (total or draws or rows):  # learned without differential privacy, and nothing can be paid for
+        return [] if privacy["assurance"].startswith("none: ") else ["it names no ε, and does not say why"]
     if any(mu_squared < 0 or row["draws"] < 0 for mu_squared, row in rows):
         problems.append("its privacy transcript has a negative line")
     if sum(mu_squared for mu_squared, _ in rows) > total or sum(row["draws"] for _, row in rows) > draws:
@@ -438,6 +440,8 @@ def check_privacy(privacy: dict[str, Any]) -> list[str]:
     derived = epsilon_of(total, draws, privacy["delta"])
     if not derived * (1 - 1e-9) <= privacy["epsilon"] <= derived * (1 + 1e-6) + 1e-8:  # the ledger rounds up, a little
         problems.append(f"ε is {derived:.9g} at δ {privacy['delta']:g}, it claims {privacy['epsilon']:.9g}")
+    if (block := privacy.get("block")) and not (block["delta"] == privacy["delta"] and privacy["epsilon"] <= block["epsilon"] < math.inf):
+        problems.append("its block costs less than the draws within it")
     return problems
 
 
@@ -475,10 +479,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found, head = verify_passport(envelope, key, f"passport `{path}`")
         findings += found
         held += [head] if head else []
-    report = Report(tuple(findings))
-    if given.database is not None:
-        log = verify_log(given.database, given.checkpoint, key, given.last_seen, held)
-        report = Report((*findings, *log.findings), log.entries, log.covered)
+    log = verify_log(given.database, given.checkpoint, key, given.last_seen, held) if given.database else Report(())
+    report = Report((*findings, *log.findings), log.entries, log.covered)
     print(_json(report) if given.json else _text(report, bool(given.database)))
     return report.exit_code
 

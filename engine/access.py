@@ -25,8 +25,9 @@ from engine.considered import CONSIDERED
 from engine.copies import MEMBERSHIP
 from engine.display import table as text_table
 from engine.files import read_parquet, whole_file
+from engine.reasons import reasons
 from engine.rights import check_key, contracts
-from engine.wording import duration_words, reason_words
+from engine.wording import BELONGS, duration_words, reason_words
 from engine.workspace import Workspace
 from governance import builds, consent, exports
 from governance.admission import Reason
@@ -229,7 +230,7 @@ def _one(workspace: Workspace, build: Build, key: str) -> page.Processing | None
         membership=tuple((name, _cell(value)) for name, value in (listed or {}).items() if name != "subject"),
         epsilon=privacy["epsilon"],
         delta=privacy["delta"],
-        logic=_logic(build, report),
+        logic=_logic(build, report) + _yours(workspace, build, key),
         features=tuple(page.Feature(f["name"], f["expression"], f["why"] or "") for f in report.get("features", ())),
         recipients=recipients,
         expires=build.expires,
@@ -282,15 +283,34 @@ def _logic(build: Build, report: dict[str, Any]) -> str:
     names = ", ".join(feature["name"] for feature in report.get("features", ())) or "the figures of its segment"
     if build.facts["model"] == "clusters":
         parts = "; ".join(f"“{part['name']}”: {part['description']}" for part in report.get("parts", ()))
-        return (
-            f"People whose figures ({names}) are alike are put together: you belong to the group whose centre yours are nearest to. {parts}"
-        )
+        belongs = BELONGS[build.facts["spec"]["model"].get("method", "centres")]
+        return f"People whose figures ({names}) are alike are put together: you belong to {belongs}. {parts}"
+    if told := report.get("value") or report.get("uplift"):
+        return _line(told, "what you will bring" if report.get("value") else "how much the campaign changes what you do", names)
     propensity = report.get("propensity") or {}
-    effects = sorted(propensity.get("coefficients", ()), key=lambda each: -abs(each["effect"]))
-    weights = ", ".join(f"{each['feature']} ({'more' if each['effect'] > 0 else 'less'} likely the larger it is)" for each in effects)
+    effects = sorted(propensity.get("coefficients", ()), key=lambda each: -(each.get("strength") or abs(each["effect"])))
+    weights = ", ".join(f"{each['feature']} ({each.get('trend') or _direction(each['effect'])})" for each in effects)
+    how = propensity.get("how") or "A weighted sum of the features gives the probability that somebody does what the segment is about."
+    rule = propensity.get("rule", "whoever lies above a threshold")
+    return f"{how} Selected is {rule}. What counts, the strongest first: {weights or names}."
+
+
+def _yours(workspace: Workspace, build: Build, key: str) -> str:
+    """What of the logic holds for one subject, in words; empty where there is no score to tell of."""
+    told = ", ".join(f"{name} {'takes' if adds < 0 else 'adds'} {number(abs(adds))}" for name, adds in reasons(workspace, build, key))
+    return f" For you, against an average person, in log-odds: {told}." if told else ""
+
+
+def _direction(effect: float) -> str:
+    return f"{'more' if effect > 0 else 'less'} likely the larger it is"
+
+
+def _line(told: dict[str, Any], what: str, names: str) -> str:
+    effects = sorted(told.get("slopes", ()), key=lambda each: -abs(each["effect"]))
+    weights = ", ".join(f"{each['feature']} ({'more' if each['effect'] > 0 else 'less'} the larger it is)" for each in effects)
     return (
-        "A weighted sum of your figures gives the probability that you will do what the segment is about. "
-        f"Selected is {propensity.get('rule', 'whoever lies above a threshold')}. What counts, the strongest first: {weights or names}."
+        f"A weighted sum of your figures predicts {what}. Selected is {told.get('rule', 'whoever lies above a threshold')}. "
+        f"What counts, the strongest first: {weights or names}."
     )
 
 

@@ -5,36 +5,45 @@ Everything here works on noisy values. Silhouette and Davies-Bouldin are measure
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from audit import fairness as judging
+from audit.clusters_page import Clusters as ClustersPage
+from audit.explanation_page import Explanation
 from audit.fairness import Bounds, Confusion, FairnessFinding, GroupTable, Verdict
 from audit.report import Count, Figure, Profile, QualityRule
 from audit.report import Propensity as PropensityPage
+from audit.uplift_page import Uplift as UpliftPage
+from audit.value_page import Value as ValuePage
 from engine import assess as door
-from engine import described_clusters, described_scores
+from engine import described_clusters, described_scores, described_uplift, described_value
 from engine.assess import Noisy
 from engine.bench import Bench
+from engine.explained import explained
 from engine.gates import Exit, refusal
 from engine.learning import Learned
-from engine.models import Scorer
+from engine.lineage import trace
+from engine.models import Explained, Scorer
 from engine.parts import Part, unit_of
 from engine.planning import Planned, Prepared
 from engine.scale import UNIT
-from engine.stages import People, Run, groups, scale_of
+from engine.stages import People, Run, groups, scale_of, scales_of
+from engine.trainers import projecting
 from governance.builds import required_approvals
 from governance.door import Array
 from governance.selection import FLAGS
 from policies.contract import Table
 from policies.policy import Outcome
+from policies.segment import Propensity
 
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """All that leaves of a build besides its model. `consequence`: what the policy does with the fairness verdict."""
+    """All that leaves of a build besides its model. `consequence`: what the policy does with the fairness verdict; `highest_id`: the
+    highest number that an id of a part has had."""
 
     parts: tuple[Part, ...]
     profiles: tuple[Profile, ...]
@@ -43,6 +52,11 @@ class Assessment:
     fairness: tuple[FairnessFinding, ...]
     quality: tuple[QualityRule, ...]
     headline: str
+    explanation: Explanation = field(default_factory=Explanation)
+    highest_id: int = 0
+    clusters: ClustersPage | None = None
+    value: ValuePage | None = None
+    uplift: UpliftPage | None = None
     consequence: str = ""
     required: int = 0
 
@@ -56,22 +70,48 @@ def assess(bench: Bench, plan: Planned, people: People, learned: Learned, run: R
     """Ask the door about the result, within the shares that were kept for it."""
     quality = _quality(bench, plan, people, run)
     centres: Array | None = None
+    page: PropensityPage | None = None
+    more: dict[str, Any] = {}
     if learned.clustered is not None:
         parts = described_clusters.parts(plan, learned.clustered)
-        utility, page = described_clusters.utility(learned.clustered), None
+        utility, more["clusters"] = described_clusters.utility(learned.clustered), described_clusters.page(plan, learned.clustered)
         centres = learned.clustered.model.centres
         headline = f"silhouette {utility[0].value:.2f} on {len(learned.clustered.model.prototypes)} prototypes"
+        headline += projecting.words(learned.model, list(plan.prepared.spec.features))
     else:
         assert learned.score is not None and learned.threshold is not None
         cohort = people.cohort(run.meter, segment=learned.assigned, score=learned.score)
-        parts = described_scores.selected(bench, plan, learned, run, cohort)
-        utility, page = described_scores.ranked(bench, plan, learned, run, cohort)
-        headline = described_scores.ranking(utility[0])
-    shapes = door.profiles(people.cohort(run.meter, segment=learned.assigned), len(parts), run.grants["profiles"], bench.noise)
+        if learned.valued is not None:
+            parts = described_value.selected(bench, plan, learned, run, cohort)
+            utility, more["value"] = described_value.compared(bench, plan, learned, run, cohort)
+            headline = described_value.ranking(utility[0])
+        elif learned.trial is not None:
+            parts = described_uplift.selected(bench, plan, learned, run, cohort)
+            utility, more["uplift"] = described_uplift.compared(bench, plan, learned, run, cohort)
+            headline = described_uplift.ranking(utility[0])
+        else:
+            parts = described_scores.selected(bench, plan, learned, run, cohort)
+            utility, page = described_scores.ranked(bench, plan, learned, run, cohort)
+            headline = described_scores.ranking(utility[0])
+    everybody = np.where(learned.assigned >= 0, learned.assigned, len(parts))  # who is in no part is a part of its own
+    shapes = door.profiles(people.cohort(run.meter, segment=everybody), len(parts) + 1, run.grants["profiles"], bench.noise)
+    profiles = _profiles(plan, shapes, centres)
+    if page is not None and isinstance(learned.model, Explained):
+        page = replace(page, coefficients=described_scores.effects(learned.model, profiles))
+    lineage = trace([part.name for part in parts], profiles, scales_of(plan.prepared.spec), plan.prepared.spec, plan.last)
+    parts = tuple(replace(part, id=known.id, name=known.name) for part, known in zip(parts, lineage.parts, strict=True))
     found = Assessment(
-        parts, _profiles(plan, shapes, centres), page, utility, _fairness(bench, plan, people, learned, run, parts), quality, headline
+        parts,
+        profiles,
+        page,
+        utility,
+        _fairness(bench, plan, people, learned, run, parts),
+        quality,
+        headline,
+        explained(bench, plan, people, learned, run, lineage, profiles),
+        lineage.highest,
     )
-    return replace(found, **_outcome(plan.prepared, found))
+    return replace(found, **more, **_outcome(plan.prepared, found))
 
 
 def fairness_gate(plan: Planned, assessment: Assessment) -> int:
@@ -116,7 +156,7 @@ def _profiles(plan: Planned, shapes: Noisy, centres: Array | None) -> tuple[Prof
     found = []
     for place, (name, feature) in enumerate(spec.features.items()):
         scale = scale_of(feature)
-        counts = shapes.values[:, place]
+        counts, rest = shapes.values[:-1, place], shapes.values[-1, place]
         weights = np.maximum(counts, 0.0)
         at = centres[:, place] if centres is not None else weights @ middles / np.maximum(weights.sum(axis=1), 1e-9)
         found.append(
@@ -126,6 +166,8 @@ def _profiles(plan: Planned, shapes: Noisy, centres: Array | None) -> tuple[Prof
                 centres=tuple(float(v) for v in scale.decode(np.asarray(at))),
                 edges=tuple(float(v) for v in scale.decode(steps)),
                 histograms=tuple(tuple(float(v) for v in row) for row in counts),
+                rest=tuple(float(v) for v in rest),
+                sigma=shapes.sigma,
             )
         )
     return tuple(found)
@@ -173,11 +215,12 @@ def _fairness(
     selecting = isinstance(learned.model, Scorer)
     outcomes = ("selected", "not selected") if selecting else tuple(part.name for part in parts)
     cohort = people.cohort(run.meter, segment=learned.assigned, groups=known)
-    counted = door.fairness(cohort, tuple(map(len, labels)), len(outcomes), selecting, run.grants["fairness"], bench.noise)
+    confused = isinstance(prepared.spec.model, Propensity)  # others predict no condition that errors could be counted of
+    counted = door.fairness(cohort, tuple(map(len, labels)), len(outcomes), confused, run.grants["fairness"], bench.noise)
     findings = []
     for place, attribute in enumerate(prepared.spec.fairness):
         confusion = None
-        if selecting:
+        if confused:
             true, false, missed, rest = (tuple(float(v) for v in column) for column in counted.cells[place].T)
             confusion = Confusion(true, false, missed, rest, counted.sigma)
         table = GroupTable(

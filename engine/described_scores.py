@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
-from audit.report import Coefficient, Figure
+from audit.report import Coefficient, Figure, Profile
 from audit.report import Propensity as PropensityPage
 from engine import assess as door
 from engine import curves
 from engine.bench import Bench
 from engine.learning import Learned
-from engine.models import ONE
+from engine.models import ONE, Explained
 from engine.parts import Part, part_of
 from engine.planning import Planned
 from engine.stages import Run
-from engine.trainers.logistic import LogisticModel
-from governance.door import Cohort
+from governance.door import Array, Cohort
 from governance.door import Part as DoorPart
 from policies.segment import Propensity
+
+MIXED = 0.25
+"""Share of a curve's way against its trend from which on it has none."""
+
+_GIVES = "the probability that somebody does what the segment is about"
+_ALONE = "What is told of a feature here is what it adds by itself."
+_HOW = {
+    "logistic": f"A weighted sum of the features gives {_GIVES}.",
+    "additive": f"Every feature adds something by a curve of its own; together they give {_GIVES}.",
+    "boosting": f"Many small trees, added up, give {_GIVES}. {_ALONE}",
+    "network": f"A neural network gives {_GIVES}. {_ALONE}",
+    "hybrid": f"A curve for every feature, and many small trees in which features act on each other, together give {_GIVES}. {_ALONE}",
+}
 
 
 def selected(bench: Bench, plan: Planned, learned: Learned, run: Run, cohort: Cohort) -> tuple[Part, ...]:
@@ -32,7 +47,7 @@ def selected(bench: Bench, plan: Planned, learned: Learned, run: Run, cohort: Co
 
 def ranked(bench: Bench, plan: Planned, learned: Learned, run: Run, cohort: Cohort) -> tuple[tuple[Figure, ...], PropensityPage]:
     """AUC with its interval, calibration, and what the page shows of them."""
-    assert learned.scores is not None and isinstance(learned.model, LogisticModel)
+    assert learned.scores is not None and isinstance(learned.model, Explained)
     curve = curves.curve(cohort, learned.scores, run.grants["curve"], bench.noise)
     area, gap = curves.auc(curve), curves.calibration_gap(curve)
     whom = "on the hold-out" if curve.part is DoorPart.HOLDOUT else "on everybody, because noise would drown the hold-out alone"
@@ -41,18 +56,53 @@ def ranked(bench: Bench, plan: Planned, learned: Learned, run: Run, cohort: Coho
         Figure("calibration gap", f"observed rate less the mean prediction, {whom}", gap.value, (gap.low, gap.high)),
     )
     ends = np.concatenate([[0.0], curves.score_edges() / ONE, [1.0]])
-    spec, effects = plan.prepared.spec, 2 * learned.model.coefficients[:-1]
-    strongest = sorted(zip(spec.features, effects, strict=True), key=lambda pair: -abs(pair[1]))
     page = PropensityPage(
-        rule=rule_of(spec.model, learned),
+        rule=rule_of(plan.prepared.spec.model, learned),
         threshold=(learned.threshold or 0) / ONE,
         edges=tuple(float(e) for e in ends),
         counts=tuple(float(c) for c in learned.scores.values),
         roc=curves.roc(curve),
         calibration=curves.calibration(curve),
-        coefficients=tuple(Coefficient(name, float(effect)) for name, effect in strongest),
+        coefficients=(),
+        how=_HOW[learned.model.facts()["kind"]],
     )
     return utility, page
+
+
+def effects(model: Explained, profiles: Sequence[Profile]) -> tuple[Coefficient, ...]:
+    """What each feature does to the score by itself, the strongest first: released curves, laid over released profiles."""
+    found = []
+    for profile, curve in zip(profiles, model.curves(), strict=True):
+        selected = np.maximum(profile.histograms[0], 0.0)
+        everybody = selected + np.maximum(profile.rest, 0.0)
+        adds = curve.reshape(len(selected), -1).mean(axis=1)  # a profile has fewer bins
+        mean = _mean(adds, everybody)
+        found.append(
+            Coefficient(
+                feature=profile.feature,
+                effect=float(curve[-1] - curve[0]),
+                strength=math.sqrt(_mean((adds - mean) ** 2, everybody)),
+                selected=_mean(adds, selected) - mean,
+                curve=tuple(float(each) for each in curve),
+                ends=(profile.edges[0], profile.edges[-1]),
+                unit=profile.unit,
+                trend=_trend(curve),
+            )
+        )
+    return tuple(sorted(found, key=lambda each: -each.strength))
+
+
+def _mean(values: Array, weights: Array) -> float:
+    return float(values @ weights / max(float(weights.sum()), 1e-9))
+
+
+def _trend(curve: Array) -> str:
+    """Which way a curve goes, in words for whoever it is about."""
+    moves = np.diff(curve)
+    up, down = float(moves[moves > 0].sum()), -float(moves[moves < 0].sum())
+    if min(up, down) > MIXED * max(up, down):
+        return "depends on the value, up and down"
+    return "more likely the larger it is" if up >= down else "less likely the larger it is"
 
 
 def ranking(area: Figure) -> str:

@@ -47,18 +47,69 @@ class Scorer(Protocol):
         ...
 
 
+@runtime_checkable
+class Explained(Scorer, Protocol):
+    """A score that is a sum of what features contribute, in log-odds."""
+
+    def contributions(self, features: Features) -> NDArray[np.float64]:
+        """(n_subjects, d) what each feature adds to the log-odds of a subject, against an average one: released figures and the
+        subject's own features alone."""
+        ...
+
+    def curves(self) -> NDArray[np.float64]:
+        """(d, bins) what each feature adds by itself, in the middle of even bins of its range."""
+        ...
+
+
 Model = Partition | Scorer
+
+
+def parts_of(facts: Mapping[str, Any], features: Features) -> NDArray[np.int64]:
+    """(n_subjects,) the part that a released model puts each in, below 0 none. Raises ValueError as `released` does.
+
+    `facts`: the model as a build keeps it; of a scorer with the `threshold` from which on somebody is selected.
+    """
+    model = released(facts)
+    if isinstance(model, Partition):
+        return model.assign(features)
+    return np.where(model.score(features) >= facts["threshold"], 0, -1)
 
 
 def released(facts: Mapping[str, Any]) -> Model:
     """The model that a build released. Raises ValueError for one of a kind that is not known here."""
-    from engine.trainers.clusters import Centres
+    from engine.trainers.additive import AdditiveModel
+    from engine.trainers.boosting import BoostedModel
+    from engine.trainers.deep.autoencoder import Embedded
+    from engine.trainers.deep.network import Network
+    from engine.trainers.hybrid import HybridModel
     from engine.trainers.logistic import LogisticModel
+    from engine.trainers.partitions import Mixture, Nearest
+    from engine.trainers.projecting import Projected
+    from engine.trainers.regression import LinearModel
+    from engine.trainers.uplift import UpliftModel
 
     match facts.get("kind"):
-        case "centres":
-            return Centres.of(facts)
+        case "embedded":
+            return Embedded.of(facts, released)
+        case "network":
+            return Network.of(facts)
+        case "centres" | "hierarchy" | "density" | "map":
+            return Nearest.of(facts)
+        case "mixture":
+            return Mixture.of(facts)
+        case "projected":
+            return Projected.of(facts, released)
         case "logistic":
             return LogisticModel.of(facts)
+        case "additive":
+            return AdditiveModel.of(facts)
+        case "boosting":
+            return BoostedModel.of(facts)
+        case "hybrid":
+            return HybridModel.of(facts)
+        case "linear":
+            return LinearModel.of(facts)
+        case "uplift":
+            return UpliftModel.of(facts)
         case kind:
             raise ValueError(f"expected a released model of a known kind, got `{kind}`")

@@ -15,7 +15,8 @@ _DAYS, _COUNT, _WORD = re.compile(r"\s*days_since\b", re.IGNORECASE), re.compile
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One segment: its noisy `size` with the noise's `sigma`, and its noisy `share` of the admitted. `withheld`: below the floor."""
+    """One segment: its noisy `size` with the noise's `sigma`, and its noisy `share` of the admitted. `withheld`: below the floor;
+    `id`: what it keeps from build to build (`engine.lineage`)."""
 
     name: str
     description: str
@@ -23,10 +24,11 @@ class Part:
     sigma: float
     share: float
     withheld: bool
+    id: str = ""
 
     def as_facts(self) -> dict[str, Any]:
         """As JSON."""
-        return {f: getattr(self, f) for f in ("name", "description", "size", "sigma", "share", "withheld")}
+        return {f: getattr(self, f) for f in ("id", "name", "description", "size", "sigma", "share", "withheld")}
 
 
 def part_of(plan: Planned, name: str, description: str, size: float, sigma: float, share: float) -> Part:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from engine import planning, release
+from engine import exact, planning, release
 from engine.assessment import assess, fairness_gate
 from engine.bench import Bench
-from engine.learning import TRAINING_STEPS, learn, shares_of
+from engine.learning import learn, shares_of, training_steps
 from engine.quarantine import quarantine
-from engine.stages import admit, begin, features, minimise, still_admitted
+from engine.stages import admit, begin, bounded, features, minimise, still_admitted
 from governance.builds import Build, Status
+from policies.segment import Segment
 
-STEPS = planning.STEPS + TRAINING_STEPS + 6
-"""Steps that a build reports."""
+STEPS = planning.STEPS + 6
+"""Steps that a build reports besides training's."""
+
+
+def steps(spec: Segment) -> int:
+    """Steps that a build of `spec` reports at most."""
+    return STEPS + training_steps(spec)
 
 
 def build(bench: Bench, name: str, plan_id: str | None = None) -> Build:
@@ -20,7 +26,9 @@ def build(bench: Bench, name: str, plan_id: str | None = None) -> Build:
     Raises Refused at a gate (policy, floor, forecast, fairness), BudgetExceeded, and faults; whatever was drawn stays spent.
     """
     plan = planning.recalled(bench, name, plan_id) if plan_id else planning.plan(bench, name)
-    with begin(bench, plan, shares_of(plan.prepared.spec)) as run:
+    if not plan.prepared.spec.private:
+        return exact.build(bench, plan)
+    with begin(bench, plan, shares_of(plan.prepared.spec, plan.last)) as run:
         bench.progress("admit")
         admission = admit(bench, plan)
         bench.progress("minimise")
@@ -28,6 +36,7 @@ def build(bench: Bench, name: str, plan_id: str | None = None) -> Build:
             bench.progress("features")
             people = features(bench, plan, inside)
         people = still_admitted(bench, plan, people)
+        plan, people = bounded(bench, plan, people, run)
         learned = learn(bench, plan, people, run)
         bench.progress("assess")
         assessment = assess(bench, plan, people, learned, run)

@@ -12,15 +12,21 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
+from engine import bounds, deep
 from engine.admitting import admission_now, grants_of
 from engine.bench import Bench
-from engine.forecast import Forecast, forecast_clusters, forecast_propensity
-from engine.gates import Refused, gate, refusal
+from engine.forecast import EXACT, Forecast, forecast_clusters
+from engine.forecast_lines import forecast_uplift, forecast_value
+from engine.forecast_scores import Choice, chosen, forecast_propensity
+from engine.gates import Exit, Refused, gate, refusal
+from engine.lineage import Last, last_release
 from engine.workspace import Workspace, WorkspaceError
 from governance import builds, minimise, snapshots
 from governance.accounting import mu_squared_of
-from governance.budget import Balance, BudgetExceeded, accounts, balances
-from governance.expressions import LABEL
+from governance.blocks import DELTA_SHARE, Block
+from governance.budget import Balance, BudgetExceeded, accounts, afford, balances
+from governance.budget import Request as Asked
+from governance.expressions import LABEL, TREATMENT
 from governance.grammar import ExpressionError
 from governance.reads import attribute_reads, child_reads, requested
 from governance.snapshots import Snapshot
@@ -30,8 +36,8 @@ from policies.decisions import Allow, Deny, Finding
 from policies.documents import show_duration
 from policies.generalisation import Generalisation
 from policies.parsing import DocumentError
-from policies.policy import Policy
-from policies.segment import Clusters, KRange, Segment
+from policies.policy import Outcome, Policy
+from policies.segment import Clusters, KRange, Propensity, Segment
 
 STEPS = 4
 """Steps that a plan reports."""
@@ -45,18 +51,23 @@ LADDER = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 @dataclass(frozen=True)
 class Prepared:
-    """A segment that may be built, as far as documents tell; no data row was read. What follows from them is worked out once."""
+    """A segment that may be built, as far as documents tell; no data row was read. What follows from them is worked out once.
+
+    `written`: the spec as it was written, where `spec` has bounds in it that the door gave since.
+    """
 
     spec: Segment
     contract: Contract
     policy: Policy
     uses: tuple[Use, ...]
     findings: tuple[Finding, ...]
+    written: Segment | None = None
 
     @cached_property
     def request(self) -> Request:
         """What was put to the policy."""
-        return Request(self.spec.purpose, self.contract, self.uses, self.spec.model.type, self.spec.output.destination)
+        spec = self.spec
+        return Request(spec.purpose, self.contract, self.uses, spec.model.type, spec.output.destination, spec.private)
 
     @cached_property
     def coarsened(self) -> Mapping[tuple[str, str], tuple[Generalisation, ...]]:
@@ -77,12 +88,13 @@ class Prepared:
     @property
     def digests(self) -> Mapping[str, str]:
         """What a plan pins."""
-        return {"spec": self.spec.digest(), "contract": self.contract.digest(), "policy": self.policy.digest()}
+        return {"spec": (self.written or self.spec).digest(), "contract": self.contract.digest(), "policy": self.policy.digest()}
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan: what may be read, who is in (noisily), what it costs and what to expect."""
+    """A plan: what may be read, who is in (noisily), what it costs and what to expect; `last`: the release to compare with;
+    `block`: the mechanisms of a deep model, which follow from the documents that are pinned."""
 
     id: builds.PlanId
     prepared: Prepared
@@ -91,6 +103,8 @@ class Planned:
     forecast: Forecast
     extraction: minimise.Prepared
     changes: tuple[str, ...]
+    last: Last | None = None
+    block: Block | None = None
 
 
 def prepare(workspace: Workspace, name: str) -> Prepared:
@@ -106,6 +120,7 @@ def prepare(workspace: Workspace, name: str) -> Prepared:
         raise _in_its_line(workspace, spec, error) from error
     gate(decide(policy, prepared.request))
     gate(decide_destination(policy, spec.output.destination))
+    deep.gate(prepared)
     return prepared
 
 
@@ -149,21 +164,26 @@ def _plan(bench: Bench, name: str) -> Planned:
     bench.progress("decide")
     prepared = prepare(workspace, name)
     spec, contract, policy = prepared.spec, prepared.contract, prepared.policy
+    _few_enough(prepared)
     bench.progress("budget")
     _afford(workspace, prepared)
     extraction = extraction_of(workspace, prepared)
     bench.progress("admission")
     snapshot = snapshot_now(bench, prepared)
     bench.progress("forecast")
-    forecast = forecast_at(prepared, snapshot, spec.privacy.epsilon)
+    forecast = forecast_at(prepared, snapshot, spec.asked.epsilon) if spec.private else EXACT
+    _judged(prepared)
     _floor(prepared, snapshot)
     _fits(prepared, snapshot)
     _worth_it(prepared, snapshot, forecast)
+    _tells_bounds(prepared, snapshot)
+    block = deep.block_of(prepared, spec.asked.epsilon) if spec.private else None
     with workspace.store.transaction("plan") as write:
         previous = builds.latest_plan(write.session, name)
         pinned = builds.pin(write, name, spec.digest(), contract.digest(), policy.digest(), snapshot.id)
         books = balances(write.session, contract, policy, write.now)
-    return Planned(pinned.id, prepared, snapshot, books, forecast, extraction, _changes(previous, pinned))
+        last = last_release(write.session, name, write.now) if spec.private else None
+    return Planned(pinned.id, prepared, snapshot, books, forecast, extraction, _changes(previous, pinned), last, block)
 
 
 def recalled(bench: Bench, name: str, plan_id: str) -> Planned:
@@ -212,11 +232,23 @@ def snapshot_now(bench: Bench, prepared: Prepared) -> Snapshot:
 def forecast_at(prepared: Prepared, snapshot: Snapshot, epsilon: float) -> Forecast:
     """What to expect at `epsilon`, by public figures and the noisy count alone."""
     spec = prepared.spec
-    mu_squared = mu_squared_of(epsilon, spec.privacy.delta)
+    mu_squared = mu_squared_of(epsilon, spec.asked.delta if spec.private else prepared.policy.budgets.cap.delta)
     if isinstance(spec.model, Clusters):
         k = spec.model.k.most if isinstance(spec.model.k, KRange) else spec.model.k
         return forecast_clusters(snapshot.admitted, snapshot.sigma, len(spec.features), k, mu_squared)
-    return forecast_propensity(snapshot.admitted, len(spec.features), mu_squared)
+    if spec.model.type == "value":
+        return forecast_value(snapshot.admitted, len(spec.features), mu_squared)
+    if spec.model.type == "uplift":
+        return forecast_uplift(snapshot.admitted, len(spec.features), mu_squared)
+    return forecast_propensity(snapshot.admitted, len(spec.features), mu_squared, learner_at(prepared, snapshot, epsilon))
+
+
+def learner_at(prepared: Prepared, snapshot: Snapshot, epsilon: float | None = None) -> Choice:
+    """What a propensity learns with, by public figures and the noisy count alone: at `epsilon`, or at what its segment asks for."""
+    spec = prepared.spec
+    assert isinstance(spec.model, Propensity)  # nothing else has a choice
+    mu_squared = mu_squared_of(epsilon or spec.asked.epsilon, spec.asked.delta if spec.private else prepared.policy.budgets.cap.delta)
+    return chosen(spec.model.learner, snapshot.admitted, len(spec.features), mu_squared)
 
 
 def compare(made: Planned, epsilons: str) -> tuple[tuple[float, Forecast], ...]:
@@ -248,7 +280,8 @@ def decidable(workspace: Workspace, name: str) -> str:
 
 def _in_its_line(workspace: Workspace, spec: Segment, error: ExpressionError) -> DocumentError:
     """An expression that is refused, with its line."""
-    path = (LABEL, "agg") if error.feature == LABEL else ("features", error.feature, "agg") if error.feature in spec.features else ()
+    own = error.feature in (LABEL, TREATMENT)
+    path = (error.feature, "agg") if own else ("features", error.feature, "agg") if error.feature in spec.features else ()
     got = f"`{error.snippet}`" + ("" if error.position is None else f" at position {error.position}")
     return workspace.complaint("segments", spec.name, path, got, error.expected.removeprefix("expected "))
 
@@ -266,12 +299,42 @@ def _in_the_past(workspace: Workspace, spec: Segment) -> None:
 def _afford(workspace: Workspace, prepared: Prepared) -> None:
     """Refuse what cannot be paid before a snapshot is. Raises BudgetExceeded; nothing is written."""
     spec = prepared.spec
+    if not spec.private:
+        return  # nothing but the snapshot costs, which asks for itself
     now = workspace.store.clock()
     allocation = accounts(prepared.contract, prepared.policy, spec.purpose, now)
     with workspace.store.read() as session:
-        for balance in balances(session, prepared.contract, prepared.policy, now):
-            if balance.account in (allocation.allocation, allocation.cap) and spec.privacy.epsilon > balance.left:
-                raise balance.exceeded(spec.privacy.epsilon)
+        asked = Asked(spec.asked.epsilon, spec.asked.delta)
+        afford(session, allocation, prepared.policy, replace(asked, delta=asked.delta * DELTA_SHARE, block=True) if spec.deep else asked)
+
+
+def _judged(prepared: Prepared) -> None:
+    """Fairness is told by what is shown; where nothing is, the verdict is never better than inconclusive."""
+    gate_ = prepared.policy.fairness
+    if not prepared.spec.private and gate_ is not None and gate_.on_inconclusive is Outcome.REFUSE:
+        raise refusal(
+            prepared.spec.name,
+            "fairness-gate",
+            prepared.policy.digest(),
+            "the policy refuses what nobody can judge, and without differential privacy nothing is shown to judge by",
+            f"`fairness.on_inconclusive` of policy `{prepared.policy.name}` is not `{Outcome.REFUSE}`, or `privacy` asks for an ε",
+            "ask for an `epsilon` under `privacy`",
+            Exit.FAIRNESS,
+        )
+
+
+def _few_enough(prepared: Prepared) -> None:
+    """The more segments, the more each says about whoever is in it, so that many of them need a reason."""
+    model, most = prepared.spec.model, prepared.policy.most_segments
+    if isinstance(model, Clusters) and model.most > most and not model.why:
+        raise refusal(
+            prepared.spec.name,
+            "most-segments",
+            prepared.policy.digest(),
+            "more segments than the policy allows without a reason",
+            f"`model.k` <= {most}, got {model.most}",
+            f"ask for at most {most}, or say in `model.why` why the purpose needs more",
+        )
 
 
 def _floor(prepared: Prepared, snapshot: Snapshot) -> None:
@@ -305,7 +368,7 @@ def _fits(prepared: Prepared, snapshot: Snapshot) -> None:
 
 def _worth_it(prepared: Prepared, snapshot: Snapshot, forecast: Forecast) -> None:
     if forecast.verdict == "noise":
-        more = [(epsilon, forecast_at(prepared, snapshot, epsilon)) for epsilon in LADDER if epsilon > prepared.spec.privacy.epsilon]
+        more = [(epsilon, forecast_at(prepared, snapshot, epsilon)) for epsilon in LADDER if epsilon > prepared.spec.asked.epsilon]
         enough = next((f"; at ε {epsilon:g}: {found.words}" for epsilon, found in more if found.verdict != "noise"), "")
         raise refusal(
             prepared.spec.name,
@@ -315,6 +378,28 @@ def _worth_it(prepared: Prepared, snapshot: Snapshot, forecast: Forecast) -> Non
             forecast.words,
             f"ask for more ε, fewer features or fewer segments{enough}",
         )
+
+
+def _tells_bounds(prepared: Prepared, snapshot: Snapshot) -> None:
+    """Bounds are asked of few people, or at little ε: they would be noise, and so would everything that is measured between them."""
+    spec = prepared.spec
+    if not spec.estimated:
+        return
+    sigma = bounds.sigma(float(mu_squared_of(spec.asked.epsilon, spec.asked.delta)), len(spec.estimated))
+    if snapshot.admitted < bounds.TOLD * sigma:
+        raise hidden_bounds(prepared, f"admitted subjects >= {bounds.TOLD * sigma:,.0f}, got about {snapshot.admitted:,.0f}")
+
+
+def hidden_bounds(prepared: Prepared, condition: str) -> Refused:
+    """Where noise hides the range of a feature."""
+    return refusal(
+        prepared.spec.name,
+        "bounds-noise",
+        prepared.policy.digest(),
+        "at this population and privacy nobody can tell between which bounds a feature lies",
+        condition,
+        "write down public bounds, estimate those of fewer features, or ask for more ε",
+    )
 
 
 def _changes(previous: builds.Plan | None, made: builds.Plan) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from audit import log as audit_log
 from audit import passport as passports
 from audit.commitments import Commitments
-from engine import considered, reports
+from engine import considered, deep, reports
 from engine.admitting import admitted_among, told_now
 from engine.assessment import Assessment
 from engine.bench import Bench
@@ -37,6 +37,7 @@ from governance import budget, builds
 from governance.accounting import epsilon_of
 from governance.admission import Admission, Reason
 from governance.builds import Build
+from governance.door import ReservationId
 from governance.store import Transaction
 from policies.documents import show_duration
 
@@ -56,10 +57,8 @@ def quarantine(
     spec, retention = prepared.spec, prepared.policy.retention
     with workspace.store.read() as session:
         transcript = budget.transcript(session, run.reservation.id)
-        shared = budget.find(session, plan.snapshot.reservation)
         counted = budget.transcript(session, plan.snapshot.reservation)
-    assert shared is not None  # reservations are never deleted
-    costs = {"privacy": _privacy(run.reservation, transcript), "snapshot": _privacy(shared, counted)}
+    costs = {"privacy": _privacy(run.reservation, transcript), "snapshot": costs_of(workspace, plan.snapshot.reservation)}
     members = membership(people.subjects, learned.assigned, [part.name for part in assessment.parts])
     with keeping(workspace, run.build, prepared, admission, members, people.subjects) as kept:
         facts = common_facts(prepared, required) | {
@@ -69,8 +68,10 @@ def quarantine(
             "utility": {figure.name: figure.value for figure in assessment.utility},
             "verdict": assessment.verdict.value if assessment.verdict else None,
             "fairness": reports.plain(assessment.fairness),
-            "privacy": {"epsilon": spec.privacy.epsilon, "delta": spec.privacy.delta},
+            "privacy": {"epsilon": spec.asked.epsilon, "delta": spec.asked.delta},
             "forecast": plan.forecast.words,
+            "explanation": reports.plain(assessment.explanation),
+            "highest_id": assessment.highest_id,
             "released_model": learned.released(),
             "passport": passports.dump(_passport(plan, run, people, assessment, kept.commitments, costs)).decode(),
         }
@@ -193,13 +194,43 @@ def _passport(
     )
 
 
+def costs_of(workspace: Workspace, reservation: ReservationId) -> passports.Privacy:
+    """What a reservation was charged so far."""
+    with workspace.store.read() as session:
+        found = budget.find(session, reservation)
+        assert found is not None  # reservations are never deleted
+        return _privacy(found, budget.transcript(session, reservation))
+
+
 def _privacy(reservation: budget.Reservation, transcript: tuple[budget.Draw, ...]) -> passports.Privacy:
     """What a reservation was charged, and for what."""
+    mu_squared, exact = reservation.grant().mu_squared, [draw for draw in transcript if draw.sampled is None]
     return passports.Privacy(
-        mu_squared=str(reservation.mu_squared),
-        draws=reservation.draws,
+        mu_squared=str(mu_squared),
+        draws=reservation.exact_draws,
         delta=reservation.delta,
-        epsilon=epsilon_of(reservation.mu_squared, reservation.draws, reservation.delta),
-        assurance=reports.ASSURANCE,
-        transcript=tuple(passports.Charge(d.path, d.step, d.part, str(d.mu_squared), d.bound, d.sigma, d.draws) for d in transcript),
+        epsilon=epsilon_of(mu_squared, reservation.exact_draws, reservation.delta),
+        assurance=deep.FLOATING if reservation.block else reports.ASSURANCE,
+        transcript=tuple(passports.Charge(d.path, d.step, d.part, str(d.mu_squared), d.bound, d.sigma, d.draws) for d in exact),
+        block=_block(reservation, transcript),
     )
+
+
+def _block(reservation: budget.Reservation, transcript: tuple[budget.Draw, ...]) -> passports.Block | None:
+    """What training by samples cost, and on which terms; None where there was none."""
+    for draw in transcript:
+        if (terms := draw.sampled) is not None:
+            return passports.Block(
+                epsilon=reservation.epsilon,
+                delta=reservation.delta,
+                path=draw.path,
+                step=draw.step,
+                part=draw.part,
+                mechanism=deep.MECHANISM,
+                rate=str(terms.rate),
+                steps=terms.steps,
+                size=terms.size,
+                bound=draw.bound,
+                sigma=draw.sigma,
+            )
+    return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,8 @@ from pydantic import TypeAdapter
 from audit import report as page
 from audit.passport import ReadSet
 from audit.report import Report
-from audit.wording import small
+from audit.wording import number, small
+from engine import deep
 from engine.bench import Bench
 from engine.files import whole_file
 from engine.planning import Planned, Prepared
@@ -30,7 +32,7 @@ from governance.budget import Balance, balances
 from governance.builds import Build, Status
 from policies.deciding import Request, Use, judge
 from policies.decisions import Finding
-from policies.segment import Clusters, KRange, Propensity
+from policies.segment import Clusters, KRange, Propensity, Uplift, Value
 
 if TYPE_CHECKING:
     from engine.assessment import Assessment
@@ -45,9 +47,10 @@ _STATUS = {
 }
 
 ASSURANCE = "exact: discrete Gaussian noise on integer sums"
-"""What the noise is worth; the passport of a deep model would say `floating point`."""
+"""What the noise is worth; that of a deep model is worth less (`deep.FLOATING`)."""
 
 WHAT = {
+    "bounds": "where the values of features lie, whose bounds were not public",
     "train": "training",
     "scores": "distribution of scores, and from which score on somebody is selected",
     "curve": "how well scores rank and predict",
@@ -56,6 +59,7 @@ WHAT = {
     "all": "how many may be used: a snapshot, charged once for every plan and build of its interval",
     "flags": "how many the data rules touched",
     "fairness": "fairness tables",
+    "movement": "who moved between segments since the last release",
 }
 """Shares of a build's budget, in words."""
 
@@ -86,6 +90,8 @@ def refresh(workspace: Workspace, build: Build) -> Build:
 def retrain_words(build: Build) -> str:
     """What differential privacy bounds for whoever trained a model and may not be used any more, and by when to train anew."""
     privacy, by = build.facts["privacy"], f"{build.retrain_by:%Y-%m-%d}"
+    if privacy["epsilon"] is None:
+        return f"Somebody whose rows this was learned from may not be used any more, and nothing bounds that; build it anew by {by}."
     return (
         f"Somebody whose rows trained this model may not be used any more. It was trained at ε {privacy['epsilon']:g} and "
         f"δ {small(privacy['delta'])}: whether their rows were there changed the probability of any outcome by a factor of at most "
@@ -125,14 +131,19 @@ def compose(
         parts=tuple(_part(part, policy.cohort_floor) for part in assessment.parts),
         profiles=assessment.profiles,
         propensity=assessment.propensity,
+        value=assessment.value,
+        uplift=assessment.uplift,
         utility=assessment.utility,
         forecast=plan.forecast.words,
+        explanation=assessment.explanation,
+        clusters=assessment.clusters,
         fairness=page.Fairness(assessment.fairness, assessment.consequence, WELL_COVERED) if assessment.fairness else None,
         privacy=page.Privacy(
-            epsilon=epsilon_of(run.reservation.mu_squared, run.reservation.draws, run.reservation.delta),
+            epsilon=run.reservation.epsilon if run.reservation.block else _worth(run.reservation),
             delta=run.reservation.delta,
-            assurance=ASSURANCE,
-            transcript=tuple(_spending(draw) for draw in transcript),
+            assurance=deep.FLOATING if run.reservation.block else ASSURANCE,
+            transcript=(*(_spending(draw) for draw in transcript if draw.sampled is None), *_free(plan, assessment)),
+            training=deep.words(run.reservation.block) if run.reservation.block else "",
             accounts=tuple(_account(balance) for balance in books),
             recipients=(spec.output.destination,) if spec.output.destination else (),
         ),
@@ -187,14 +198,27 @@ def _page(workspace: Workspace, build: Build, report: Report) -> None:
 def _features(plan: Planned) -> tuple[page.Feature, ...]:
     spec = plan.prepared.spec
     asked = [
-        page.Feature(name, f.agg, f.table, f"the {duration_words(f.window)} before" if f.window else "everything before", f.why)
+        page.Feature(
+            name, f.agg, f.table, f"the {duration_words(f.window)} before" if f.window else "everything before", f.why, _range(plan, name)
+        )
         for name, f in spec.features.items()
     ]
+    if spec.treatment:
+        window = f"the {duration_words(spec.treatment.window)} before" if spec.treatment.window else "everything before"
+        asked.append(page.Feature("treatment", spec.treatment.agg, spec.treatment.table, window, spec.treatment.why))
     if spec.label:
         asked.append(
             page.Feature("label", spec.label.agg, spec.label.table, f"the {duration_words(spec.label.after)} after", spec.label.why)
         )
     return tuple(asked)
+
+
+def _range(plan: Planned, name: str) -> str:
+    """Between which bounds a feature lies, and who says so."""
+    prepared = plan.prepared
+    low, high = (number(float(bound)) for bound in prepared.spec.features[name].bounds)
+    estimated = prepared.written is not None and name in prepared.written.estimated
+    return f"{low} to {high}" + (", estimated through the door" if estimated else "")
 
 
 def _not_asked(plan: Planned) -> tuple[Finding, ...]:
@@ -231,10 +255,15 @@ def _request(plan: Planned) -> tuple[tuple[str, str], ...]:
             model = f"{k} clusters"
         case Propensity(top=top, threshold=threshold):
             model = "propensity: " + (f"the likeliest {100 * top:g} %" if top else f"whoever has a probability of at least {threshold:g}")
+        case Value(top=top, above=above):
+            model = "value: " + (f"the {100 * top:g} % of whom most is expected" if top else f"whoever is predicted at least {above}")
+        case Uplift(top=top, above=above):
+            points = 100 * (above or 0.0)
+            model = "uplift: " + (f"the {100 * top:g} % who are most persuadable" if top else f"an uplift of at least {points:g} points")
     destination = spec.output.destination
     return (
         ("Model", model),
-        ("Privacy", f"ε {spec.privacy.epsilon:g} at δ {small(spec.privacy.delta)}"),
+        ("Privacy", f"ε {spec.asked.epsilon:g} at δ {small(spec.asked.delta)}"),
         ("Fairness by", ", ".join(f"{each.table}.{each.column}" for each in spec.fairness) or "no attribute"),
         ("Destination", f"{destination}, {policy.destinations[destination].description}" if destination else "none"),
     )
@@ -242,13 +271,33 @@ def _request(plan: Planned) -> tuple[tuple[str, str], ...]:
 
 def _part(part: Part, floor: int) -> page.Part:
     withheld = f"; withheld, because it may hold fewer than the {floor} subjects of the policy's floor" if part.withheld else ""
-    return page.Part(part.name, part.description + withheld, page.Count(part.name, part.size, part.sigma), min(1.0, part.share))
+    return page.Part(part.name, part.description + withheld, page.Count(part.name, part.size, part.sigma), min(1.0, part.share), part.id)
 
 
 def _admission(plan: Planned) -> page.Admission:
     snapshot = plan.snapshot
     counts = [page.Count(reason_words(reason), value, snapshot.sigma) for reason, value in snapshot.values.items()]
     return page.Admission(f"snapshot {snapshot.number}", snapshot.taken, counts[Reason.ADMITTED], tuple(counts[1:]))
+
+
+def _worth(reservation: budget.Reservation) -> float:
+    return epsilon_of(reservation.mu_squared, reservation.draws, reservation.delta)
+
+
+def _free(plan: Planned, assessment: Assessment) -> Iterator[page.Spending]:
+    """What is shown and was worked out of released values alone: it cost nothing, and says of what it was made."""
+    spec = plan.prepared.spec
+    made = {"the forecast": "the snapshot"}
+    match spec.model:
+        case Clusters(k=k):
+            made |= {"names and ids of segments": "train", "how good the clusters are, and their pictures": "train"}
+            made |= {"the number of segments": "train"} if isinstance(k, KRange) else {}
+        case _:
+            made |= {"the name of the segment": "the spec", "effects of features": "train"}
+    if assessment.explanation.rules:
+        made |= {"rules that tell segments apart, and drift": "profiles"}
+    for what, source in made.items():
+        yield page.Spending("-", f"{what}, out of {source}", 0.0, 0)
 
 
 def _spending(draw: budget.Draw) -> page.Spending:

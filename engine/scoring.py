@@ -11,8 +11,6 @@ scored list is not shown. The list is a build with a passport, approvals and an 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,26 +22,21 @@ from audit import passport as passports
 from audit.commitments import Commitments
 from engine import models, planning, reports, roles
 from engine.bench import Bench
-from engine.gates import Refused, gate
-from engine.models import Partition
+from engine.gates import gate, refusal
 from engine.planning import Prepared
 from engine.quarantine import common_facts, keeping, membership
 from engine.release import Lawful, find, in_time, permit
-from engine.stages import admit, features, minimise, still_admitted
+from engine.stages import admit, features, minimise, still_admitted, uncharged
 from engine.workspace import WorkspaceError
 from governance import builds
 from governance import minimise as minimisation
 from governance.builds import Build, Status
 from governance.consent import judged_at
-from governance.door import ReservationId
 from governance.roles import Action
 from policies.deciding import decide
 
 STEPS = 5
 """Steps that scoring reports."""
-
-UNCHARGED = ReservationId("")
-"""Scoring reserves nothing, because it draws no noise."""
 
 _ASSURANCE = "post-processing of a released model: nothing was drawn, nothing is charged"
 
@@ -63,8 +56,8 @@ def score(bench: Bench, name: str, as_of: dt.date | None = None) -> Build:
     workspace = bench.workspace
     model = find(workspace, name, Status.RELEASED, trained=True)
     roles.authorise(workspace, Action.SCORE, model)
-    scoring = _decide(bench, permit(workspace, model), as_of)
-    with _begin(bench, model) as build:
+    scoring = decided_use(bench, permit(workspace, model), as_of)
+    with uncharged(bench, "score", model.plan, model.purpose, model.id) as build:
         bench.progress("admit")
         admission = admit(bench, scoring)
         bench.progress("minimise")
@@ -82,16 +75,26 @@ def score(bench: Bench, name: str, as_of: dt.date | None = None) -> Build:
     return reports.refresh(workspace, build)
 
 
-def _decide(bench: Bench, lawful: Lawful, as_of: dt.date | None) -> Scoring:
+def decided_use(bench: Bench, lawful: Lawful, as_of: dt.date | None) -> Scoring:
+    """Applying a model to people of a day (default: today), decided by policy. Raises Refused, WorkspaceError."""
     workspace, contract, policy = bench.workspace, lawful.contract, lawful.policy
     with workspace.store.read() as session:
         now = judged_at(session, workspace.store.clock())
     in_time(lawful.build, lawful.policy, now)
+    if not lawful.spec.private:
+        raise refusal(
+            lawful.build.segment,
+            "without-privacy-no-model",
+            policy.digest(),
+            "what was learned without differential privacy was applied once, and not kept",
+            "`privacy` of the segment as it was built asks for an ε, got `none`",
+            f"build it anew: consentric build {lawful.build.segment}",
+        )
     ordered = {name: lawful.spec.features[name] for name in _order(lawful.build)}
     spec = lawful.spec.model_copy(update={"as_of": as_of or now.date(), "features": ordered})
     if spec.as_of > now.date():
         raise WorkspaceError(f"`--as-of`: got `{spec.as_of}`, expected a day up to today, {now.date()}")
-    read = spec.model_copy(update={"label": None, "fairness": ()})
+    read = spec.model_copy(update={"label": None, "treatment": None, "fairness": ()})
     prepared = planning.decided(contract, policy, read)
     gate(decide(policy, prepared.request))
     return Scoring(lawful, planning.decided(contract, policy, spec), prepared, planning.extraction_of(workspace, prepared))
@@ -113,38 +116,12 @@ def _order(model: Build) -> list[str]:
     return names
 
 
-@contextmanager
-def _begin(bench: Bench, model: Build) -> Iterator[Build]:
-    """The intent; whatever ends the block, the build does not stay open. The log has a rule or a type's name, never a message."""
-    store = bench.workspace.store
-    with store.transaction("score-intent") as write:
-        pinned = builds.find_plan(write.session, model.plan)
-        assert pinned is not None  # plans are never deleted
-        build = builds.start(write, pinned, model.purpose, UNCHARGED, model.id)
-    try:
-        yield build
-    except BaseException as error:
-        with store.transaction("score-failed") as write:
-            found = builds.find_build(write.session, build.id)
-            if found is not None and found.status is Status.BUILDING:
-                match error:
-                    case Refused(findings=findings):
-                        builds.refuse(write, build.id, tuple(finding.rule for finding in findings))
-                    case _:
-                        builds.fail(write, build.id, type(error).__name__)
-        raise
-
-
 def _assigned(model: Build, vectors: NDArray[np.int32]) -> NDArray[np.int64]:
     """(n_subjects,) part of each by released parameters alone, below 0 none."""
-    facts = model.facts["released_model"]
     try:
-        released = models.released(facts)
+        return models.parts_of(model.facts["released_model"], vectors)
     except ValueError as error:
         raise WorkspaceError(f"build `{model.id}`: {error}; build it anew") from None
-    if isinstance(released, Partition):
-        return released.assign(vectors)
-    return np.where(released.score(vectors) >= facts["threshold"], 0, -1)
 
 
 def _facts(scoring: Scoring, build: Build) -> dict[str, Any]:
@@ -156,14 +133,14 @@ def _facts(scoring: Scoring, build: Build) -> dict[str, Any]:
         "utility": {},
         "verdict": model.facts["verdict"],
         "fairness": [],
-        "privacy": {"epsilon": 0.0, "delta": spec.privacy.delta},
+        "privacy": {"epsilon": 0.0, "delta": spec.asked.delta},
         "forecast": model.facts["forecast"],
     }
 
 
 def _passport(scoring: Scoring, build: Build, commitments: Commitments) -> passports.Passport:
     kept = scoring.kept
-    free = passports.Privacy("0", 0, kept.spec.privacy.delta, 0.0, _ASSURANCE, ())
+    free = passports.Privacy("0", 0, kept.spec.asked.delta, 0.0, _ASSURANCE, ())
     return passports.Passport(
         segment=kept.spec.name,
         build=build.id,

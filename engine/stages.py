@@ -2,15 +2,17 @@
 
     Planned ──admit──> Admission ──minimise──> Governed ──features──> People ──learn──> Learned ──assess──> Assessment
 
+Bounds that a spec leaves open are estimated once everybody's features are there (`bounded`), and people meet the grid then.
+
 `People` never leaves this process and never reaches a trainer: trainers get a `Cohort`, without subjects, without
 fairness attributes, and without a way to count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -18,23 +20,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from engine import bounds
 from engine.admitting import admission_now, admitted_among, grants_of, intervals_of, judged, resources
 from engine.bench import Bench
 from engine.gates import Refused
-from engine.planning import Planned, Prepared
-from engine.scale import Scale
+from engine.planning import Planned, Prepared, hidden_bounds
+from engine.scale import UNIT, Scale
 from engine.split import holdout_part
 from governance import budget, builds
 from governance.admission import Admission
 from governance.budget import LedgerMeter, Reservation
-from governance.door import Column, Grant, LocalCohort
+from governance.door import Column, Grant, LocalCohort, ReservationId
 from governance.minimise import Governed, governed
 from governance.minimise import Prepared as Extraction
 from governance.population import attributes
 from governance.reads import ReadSets, attribute_reads
 from governance.room import ExtractionError
+from governance.sampling import LocalSampler
 from governance.selection import FLAGS
-from policies.segment import Feature
+from governance.store import Transaction
+from policies.segment import Feature, Label, Segment
 
 
 class Reading(Protocol):
@@ -63,21 +68,32 @@ class Run:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class People:
-    """Admitted subjects as vectors on the grid, row i the same subject in each. Inside the governed process only."""
+    """Admitted subjects as vectors on the grid, row i the same subject in each. Inside the governed process only.
+
+    `label` (n_subjects,): 0 or 1, or a number on its own scale, 0..ONE. `treatment` (n_subjects,): 1, 0, NOT_IN_TRIAL.
+    `raw` (n_subjects,) in its unit, NaN without a value, of each feature that meets the grid when its bounds are known (`bounded`).
+    """
 
     subjects: pa.Array
     features: NDArray[np.int32]
     part: NDArray[np.int8]
     flags: NDArray[np.int16]
-    label: NDArray[np.int8] | None
+    label: NDArray[np.int32] | None
     read_sets: ReadSets
+    raw: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    treatment: NDArray[np.int8] | None = None
 
     def cohort(self, meter: LedgerMeter, **more: Column) -> LocalCohort:
         """What a trainer gets; `more` columns are for assessment alone."""
-        columns: dict[str, Column] = {"features": self.features, "part": self.part, **more}
-        if self.label is not None:
-            columns["label"] = self.label
-        return LocalCohort(columns, meter)
+        return LocalCohort(self._columns() | more, meter)
+
+    def sampler(self, run: Run) -> LocalSampler:
+        """What a deep model trains on, by the terms that `run` reserved."""
+        return LocalSampler(self._columns(), run.reservation.sampled(), run.meter)
+
+    def _columns(self) -> dict[str, Column]:
+        columns: dict[str, Column | None] = {"label": self.label, "treatment": self.treatment, "features": self.features, "part": self.part}
+        return {name: column for name, column in columns.items() if column is not None}
 
 
 @contextmanager
@@ -92,7 +108,9 @@ def begin(bench: Bench, plan: Planned, shares: dict[str, float]) -> Iterator[Run
         pinned = builds.find_plan(write.session, plan.id)
         assert pinned is not None  # made or recalled a moment ago, and plans are never deleted
         to = budget.accounts(prepared.contract, prepared.policy, spec.purpose, write.now)
-        reservation = budget.reserve(write, to, prepared.policy, spec.privacy.epsilon, spec.privacy.delta, f"build of {spec.name}")
+        reservation = budget.reserve(
+            write, to, prepared.policy, spec.asked.epsilon, spec.asked.delta, f"build of {spec.name}", block=plan.block
+        )
         build = builds.start(write, pinned, spec.purpose, reservation.id)
     run = Run(build, reservation, LedgerMeter(store, reservation.id), reservation.grant().split(**shares))
     try:
@@ -111,11 +129,40 @@ def _close(bench: Bench, run: Run, error: BaseException) -> None:
         drawn = budget.transcript(write.session, run.reservation.id)
         read = isinstance(error, ExtractionError)  # what rows did is not to be had for nothing, though rows are not to do anything
         (budget.settle if drawn or read else budget.release)(write, run.reservation.id)
-        match error:
-            case Refused(findings=findings):
-                builds.refuse(write, run.build.id, tuple(finding.rule for finding in findings))
-            case _:
-                builds.fail(write, run.build.id, type(error).__name__)
+        _end(write, run.build.id, error)
+
+
+NOT_IN_TRIAL = -1
+"""Treatment of whoever is in no arm."""
+
+UNCHARGED = ReservationId("")
+"""What draws no noise reserves nothing."""
+
+
+@contextmanager
+def uncharged(bench: Bench, what: str, plan: builds.PlanId, purpose: str, model: builds.BuildId | None = None) -> Iterator[builds.Build]:
+    """The intent to build without a draw; whatever ends the block, the build does not stay open. The log has a rule or a type's name."""
+    store = bench.workspace.store
+    with store.transaction(f"{what}-intent") as write:
+        pinned = builds.find_plan(write.session, plan)
+        assert pinned is not None  # plans are never deleted
+        build = builds.start(write, pinned, purpose, UNCHARGED, model)
+    try:
+        yield build
+    except BaseException as error:
+        with store.transaction(f"{what}-failed") as write:
+            found = builds.find_build(write.session, build.id)
+            if found is not None and found.status is builds.Status.BUILDING:
+                _end(write, build.id, error)
+        raise
+
+
+def _end(write: Transaction, build: builds.BuildId, error: BaseException) -> None:
+    match error:
+        case Refused(findings=findings):
+            builds.refuse(write, build, tuple(finding.rule for finding in findings))
+        case _:
+            builds.fail(write, build, type(error).__name__)
 
 
 def admit(bench: Bench, plan: Reading) -> Admission:
@@ -138,22 +185,33 @@ def minimise(bench: Bench, plan: Reading, admission: Admission) -> Iterator[Gove
 def features(bench: Bench, plan: Reading, inside: Governed) -> People:
     """One vector of whole numbers a subject, the label, the keyed split, and which rules touched a subject's rows."""
     spec = plan.prepared.spec
-    scales = {name: scale_of(feature) for name, feature in spec.features.items()}
-    subjects, vectors, labels = [], [], []
+    scales = {name: None if name in spec.estimated else scale_of(feature) for name, feature in spec.features.items()}
+    subjects, vectors, labels, treated = [], [], [np.zeros(0, np.int32)], [np.zeros(0, np.int8)]
+    raw: dict[str, list[NDArray[np.float64]]] = {name: [np.zeros(0)] for name in spec.estimated}
     for batch in inside.batches():
         subjects.append(batch["subject"])
-        encoded = [scale.encode(batch[name].to_numpy(zero_copy_only=False)) for name, scale in scales.items()]
+        encoded = []
+        for name, scale in scales.items():
+            values = batch[name].to_numpy(zero_copy_only=False)
+            encoded.append(np.zeros(len(values), np.int32) if scale is None else scale.encode(values))
+            if scale is None:
+                raw[name].append(values)
         vectors.append(np.stack(encoded, axis=1))
         if spec.label:
-            labels.append(batch["label"].to_numpy(zero_copy_only=False).astype(np.int8))
+            labels.append(_label(spec.label, batch["label"]))
+        if spec.treatment:
+            arms = pc.fill_null(batch["treatment"].cast(pa.int8()), pa.scalar(NOT_IN_TRIAL, pa.int8()))
+            treated.append(arms.to_numpy(zero_copy_only=False))
     everybody = pa.chunked_array(subjects, pa.string()).combine_chunks()
     return People(
         everybody,
         np.concatenate(vectors) if vectors else np.zeros((0, len(scales)), np.int32),
         holdout_part(everybody, bench.workspace.keys.split) if spec.label else np.zeros(len(everybody), np.int8),
         _aligned(inside.quality(), everybody, FLAGS, 0),
-        np.concatenate([*labels, np.zeros(0, np.int8)]) if spec.label else None,
+        np.concatenate(labels) if spec.label else None,
         inside.read_sets,
+        {name: np.concatenate(values) for name, values in raw.items()},
+        np.concatenate(treated) if spec.treatment else None,
     )
 
 
@@ -164,8 +222,40 @@ def still_admitted(bench: Bench, plan: Reading, people: People) -> People:
     allowed = admitted_among(bench.workspace, prepared.contract, prepared.rules, prepared.spec.purpose, table)
     keep = pc.is_in(people.subjects, allowed.combine_chunks())
     rows = keep.to_numpy(zero_copy_only=False)
-    label = None if people.label is None else people.label[rows]
-    return People(people.subjects.filter(keep), people.features[rows], people.part[rows], people.flags[rows], label, people.read_sets)
+    return replace(
+        people,
+        subjects=people.subjects.filter(keep),
+        features=people.features[rows],
+        part=people.part[rows],
+        flags=people.flags[rows],
+        label=None if people.label is None else people.label[rows],
+        raw={name: values[rows] for name, values in people.raw.items()},
+        treatment=None if people.treatment is None else people.treatment[rows],
+    )
+
+
+def bounded(bench: Bench, plan: Planned, people: People, run: Run) -> tuple[Planned, People]:
+    """The plan with every bound known, and everybody on the grid: what the spec leaves open is asked of the door, in one round.
+
+    Raises Refused where noise hides where values are.
+    """
+    prepared, names = plan.prepared, plan.prepared.spec.estimated
+    if not names:
+        return plan, people
+    spec, places = prepared.spec, list(prepared.spec.features)
+    bench.progress("bounds")
+    raw = people.cohort(run.meter, raw=np.stack([people.raw[name] for name in names], axis=1))
+    found = bounds.estimate(raw, [spec.features[name].beyond for name in names], run.grants["bounds"], bench.noise)
+    known, features_ = {}, people.features.copy()
+    for name, pair in zip(names, found, strict=True):
+        if pair is None:
+            raise hidden_bounds(prepared, f"noise hides where values of `{name}` lie")
+        missing = spec.features[name].missing
+        inside = {} if missing is None else {"missing": min(max(missing, pair.low), pair.high)}  # the same point of the grid
+        known[name] = spec.features[name].model_copy(update={"bounds": (pair.low, pair.high), **inside})
+        features_[:, places.index(name)] = scale_of(known[name]).encode(people.raw[name])
+    told = spec.model_copy(update={"features": spec.features | known})
+    return replace(plan, prepared=replace(prepared, spec=told, written=spec)), replace(people, features=features_, raw={})
 
 
 def groups(bench: Bench, plan: Planned, people: People) -> NDArray[np.int16]:
@@ -187,9 +277,28 @@ def groups(bench: Bench, plan: Planned, people: People) -> NDArray[np.int16]:
     return _aligned(found, people.subjects, names, -1)
 
 
+def _label(label: Label, values: pa.Array) -> NDArray[np.int32]:
+    """0 or 1; a number as a whole one, 0..ONE."""
+    if label.bounds is None:
+        return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.int32)
+    return np.asarray(label_scale(label).encode(values.to_numpy(zero_copy_only=False)) + UNIT, dtype=np.int32)
+
+
+def label_scale(label: Label) -> Scale:
+    """How a label's number meets the grid; its lower bound is −UNIT there, and score 0."""
+    assert label.bounds is not None  # asked of numbers alone
+    return Scale(float(label.bounds[0]), float(label.bounds[1]), label.scale == "log")
+
+
 def scale_of(feature: Feature) -> Scale:
-    """How a feature meets the grid."""
+    """How a feature meets the grid, once its bounds are known."""
+    assert not isinstance(feature.bounds, str)  # `bounded` goes before whatever asks
     return Scale(float(feature.bounds[0]), float(feature.bounds[1]), feature.scale == "log")
+
+
+def scales_of(spec: Segment) -> dict[str, Scale]:
+    """How each feature meets the grid, in the spec's order."""
+    return {name: scale_of(feature) for name, feature in spec.features.items()}
 
 
 def _aligned(table: pa.Table, subjects: pa.Array, columns: Sequence[str], missing: int) -> NDArray[np.int16]:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from audit.wording import count, percent
-from engine import planning, recalls
+from engine import bounds, deep, planning, recalls
 from engine.afterwards import note, notice_data, times
 from engine.display import as_data, table
+from engine.explanation_views import comparison, explanation, since
 from engine.forecast import Forecast
 from engine.planning import Planned, Prepared
 from engine.release import find
@@ -21,6 +22,7 @@ from governance.budget import Balance, balances
 from governance.builds import Build, Status
 from governance.snapshots import Snapshot
 from policies.policy import Allowance
+from policies.segment import Segment
 
 View = tuple[dict[str, Any], str]
 
@@ -48,7 +50,9 @@ def plan(made: Planned, compared: Sequence[tuple[float, Forecast]]) -> View:
         "columns": columns,
         "findings": [as_data(f) for f in prepared.findings],
         "people": _people(snapshot),
-        "privacy": {"asked": spec.privacy.epsilon, "delta": spec.privacy.delta, "accounts": [_balance(b) for b in made.balances]},
+        "privacy": _asked(spec)
+        | {"accounts": [_balance(b) for b in made.balances]}
+        | ({"block": deep.facts(made.block)} if made.block else {}),
         "forecast": _forecast(made.forecast),
         "compare": [{"epsilon": e, **_forecast(f)} for e, f in compared],
         "changes": list(made.changes),
@@ -68,12 +72,14 @@ def plan(made: Planned, compared: Sequence[tuple[float, Forecast]]) -> View:
         "",
         _people_text(snapshot),
         "",
-        f"ε asked: {spec.privacy.epsilon:g} at δ {spec.privacy.delta:g}",
+        _asked_text(prepared),
+        *([deep.words(made.block)] if made.block else []),
         _balances_text(made.balances),
         "",
         f"expected: {made.forecast.words}",
         "",
         *_rules(prepared).values(),
+        *comparison(made.last, spec),
     ]
     if compared:
         text += ["", table([(f"{e:g}", f.verdict, f.words) for e, f in compared], ("ε", "verdict", "expected"))]
@@ -122,7 +128,7 @@ def show(workspace: Workspace, name: str) -> View:
             for e in handed
         ],
         "notices": [notice_data(each) for each in waiting],
-        **{key: facts[key] for key in ("parts", "utility", "verdict", "fairness", "privacy", "forecast", "digests") if key in facts},
+        **{key: facts[key] for key in _SHOWN if key in facts},
         "report": str(workspace.root / "reports" / f"{build.segment}.html"),
     }
     head = f"build {build.id} of `{build.segment}`: {build.status}, built by {build.builder} for {build.purpose}"
@@ -130,9 +136,11 @@ def show(workspace: Workspace, name: str) -> View:
         return data, head
     parts = [(p["name"], _size(p), _share(p), "withheld: below the cohort floor" if p["withheld"] else "") for p in facts["parts"]]
     lines = [head, "", table(parts, ("segment", "size", "share", "")), "", facts["headline"], f"forecast was: {facts['forecast']}"]
+    lines += explanation(facts)
     if facts["verdict"]:
         lines.append(f"fairness: {facts['verdict']}")
-    lines.append(f"ε spent: {facts['privacy']['epsilon']:g} at δ {facts['privacy']['delta']:g}")
+    spent = facts["privacy"]
+    lines.append("privacy: none" if spent["epsilon"] is None else f"ε spent: {spent['epsilon']:g} at δ {spent['delta']:g}")
     lines += times(build, workspace.store.clock())
     lines += [f"handed to {e.destination} on {e.created:%Y-%m-%d} by {e.principal}: {e.file}" for e in handed]
     if waiting:
@@ -141,6 +149,10 @@ def show(workspace: Workspace, name: str) -> View:
     if "report" in facts:
         lines.append(f"report: {data['report']}")
     return data, "\n".join(lines)
+
+
+_SHOWN = ("parts", "utility", "verdict", "fairness", "privacy", "forecast", "digests", "explanation")
+"""What `show` gives of a build's facts, with --json."""
 
 
 def listing(workspace: Workspace) -> View:
@@ -175,7 +187,7 @@ def diff(workspace: Workspace, older: str, newer: str) -> View:
     sizes = [{p["name"]: _size(p) for p in build.facts.get("parts", ())} for build in (left, right)]
     rows += [(name, sizes[0].get(name, "-"), sizes[1].get(name, "-")) for name in sorted(sizes[0].keys() | sizes[1].keys())]
     data = {"older": left.id, "newer": right.id, "rows": [{"what": w, "older": a, "newer": b} for w, a, b in rows]}
-    return data, table(rows, ("", left.id, right.id))
+    return data, "\n".join([table(rows, ("", left.id, right.id)), *since(left, right)])
 
 
 def fairness(workspace: Workspace, name: str) -> View:
@@ -224,6 +236,24 @@ def allowance(limit: Allowance | None) -> str:
     return f"ε {limit.epsilon:g} at δ {limit.delta:g}" if limit else "none registered"
 
 
+def _asked(spec: Segment) -> dict[str, Any]:
+    """What is to be spent; nothing bounds what is built without differential privacy."""
+    return {"asked": spec.asked.epsilon, "delta": spec.asked.delta} if spec.private else {"asked": None, "delta": None}
+
+
+def _asked_text(prepared: Prepared) -> str:
+    spec = prepared.spec
+    if spec.private:
+        return f"ε asked: {spec.asked.epsilon:g} at δ {spec.asked.delta:g}"
+    assessed = prepared.policy.purposes[spec.purpose].unsafe_without_privacy
+    return (
+        "privacy: none. What is learned is exact, and nothing bounds what it says of one person. So nothing of it is shown: no size,\n"
+        "profile, name, quality, fairness or page; no model is kept, and it goes to no destination. Who is in it can be read inside\n"
+        "once somebody else approved. Nothing is charged but the snapshot."
+        + (f"\nThe policy allows it: {assessed.reason} (assessed by {assessed.by})" if assessed else "")
+    )
+
+
 def _people(snapshot: Snapshot) -> dict[str, Any]:
     return {
         "snapshot": snapshot.number,
@@ -262,7 +292,15 @@ def _rules(prepared: Prepared) -> dict[str, str]:
         "destination": f"handed to: {name}, {place.description} ({place.kind})"
         if place
         else "handed to: nobody, it stays in the workspace",
+        **_estimated(prepared),
     }
+
+
+def _estimated(prepared: Prepared) -> dict[str, str]:
+    """Which bounds are left to the door, and what that takes of the budget."""
+    names, share = prepared.spec.estimated, bounds.SHARE / (100 + bounds.SHARE)
+    said = f"bounds of {', '.join(names)}: estimated through the door, for {percent(share)} of the budget (in units of μ²)"
+    return {"bounds": said} if names else {}
 
 
 def _few(names: Sequence[str]) -> str:
@@ -289,6 +327,8 @@ def _lists(build: Build, now: dt.datetime) -> str:
         return "its lists are read no more"
     if all(part["withheld"] for part in build.facts["parts"]):
         return "there is no list to read: every segment is below the cohort floor"
+    if build.facts["privacy"]["epsilon"] is None:
+        return f"next: consentric segments members {build.segment}"
     return f"next: consentric segments members {build.segment}, or consentric segments export {build.segment} --to FILE"
 
 
@@ -315,6 +355,7 @@ def _balance(balance: Balance) -> dict[str, Any]:
         "spent": balance.spent,
         "left": balance.left,
         "lifetime": balance.lifetime,
+        "blocks": balance.blocks,
         "note": balance.note,
     }
 
@@ -328,6 +369,8 @@ def _balances_text(accounts: tuple[Balance, ...]) -> str:
         for b in accounts
         if _usable(b) < 0.99 * b.epsilon
     )
+    if any(b.blocks for b in accounts):
+        text += f"\nof the cap, ε {accounts[0].blocks:g} are deep models, which are added to everything else"
     return "\n".join([text, *dict.fromkeys(b.note for b in accounts if b.note)])
 
 

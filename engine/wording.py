@@ -19,6 +19,16 @@ _WORDS = {
 }
 
 
+BELONGS = {
+    "centres": "the group whose centre yours are nearest to",
+    "hierarchy": "the group whose typical figures yours are nearest to; groups are branches of a tree of such figures",
+    "mixture": "the group in which figures such as yours are likeliest, by how its figures scatter and how large it is",
+    "density": "the crowd whose typical figures yours are nearest to, or to the outliers where they are far from everybody's",
+    "map": "the group whose area of a map of typical figures yours are nearest to",
+}
+"""Who is in which part, by the way in which parts were made."""
+
+
 def reason_words(reason: Reason) -> str:
     """An admission reason as people read it."""
     return _WORDS.get(reason, reason.name.lower().replace("_", " "))

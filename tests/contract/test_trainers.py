@@ -2,83 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from engine.scale import UNIT
-from engine.trainers import clusters, logistic
-from governance.door import GRID, Array, Cohort, Grant, LocalCohort, MemoryMeter, Query, exact_sum
-from governance.noise import NoiseSource
+from governance.door import GRID, LocalCohort, MemoryMeter, exact_sum
 from tests.fakes import SeededNoise, ZeroNoise
-
-Columns = Mapping[str, NDArray[Any]]
-Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Trainer:
-    """`fit` gives the released parameters; `rounds` of the door at most."""
-
-    name: str
-    rounds: int
-    fit: Callable[[Cohort, Grant, NoiseSource, Progress], Array]
-
-
-TRAINERS = [
-    Trainer("clusters", 9, lambda cohort, grant, noise, progress: clusters.fit(cohort, 4, grant, noise, progress, seed=0).model.centres),
-    Trainer(
-        "clusters, k chosen",
-        9,
-        lambda cohort, grant, noise, progress: clusters.fit(cohort, (2, 4), grant, noise, progress, seed=0).model.centres,
-    ),
-    Trainer("propensity", 9, lambda cohort, grant, noise, progress: logistic.fit(cohort, grant, noise, progress).weights),
-]
-
-
-@dataclass
-class Watched:
-    """A cohort that offers what the protocol names and nothing else, and remembers what was asked."""
-
-    columns: Columns
-    meter: MemoryMeter
-    batch_rows: int = 1 << 16
-
-    def __post_init__(self) -> None:
-        self._inner = LocalCohort(self.columns, self.meter, self.batch_rows)
-        self.asked: list[tuple[Query, Grant]] = []
-
-    @property
-    def width(self) -> int:
-        """See `Cohort.width`."""
-        return self._inner.width
-
-    def noisy_sum(self, query: Query, grant: Grant, noise: NoiseSource) -> Array:
-        """See `Cohort.noisy_sum`."""
-        self.asked.append((query, grant))
-        return self._inner.noisy_sum(query, grant, noise)
-
-
-def population(n: int, seed: int = 0) -> dict[str, NDArray[Any]]:
-    """Columns of `n` subjects with some structure."""
-    generator = np.random.default_rng(seed)
-    features = np.rint(np.clip(generator.normal(0, 0.2, (n, 6)) + generator.choice([-0.4, 0.4], (n, 1)), -1, 1) * UNIT)
-    label = (generator.random(n) < 1 / (1 + np.exp(-3 * features[:, 0] / UNIT))).astype(np.int8)
-    return {"features": features.astype(np.int32), "label": label, "part": generator.choice([1, 2], n, p=[0.7, 0.3]).astype(np.int8)}
-
-
-def trained(trainer: Trainer, columns: Columns, noise: NoiseSource, batch_rows: int = 1 << 16) -> tuple[Array, Watched, list[str]]:
-    watched = Watched(columns, MemoryMeter(Fraction(1, 10)), batch_rows)
-    said: list[str] = []
-    return trainer.fit(watched, watched.meter.grant(), noise, said.append), watched, said
-
-
-every_trainer = pytest.mark.parametrize("trainer", TRAINERS, ids=lambda trainer: trainer.name)
+from tests.trainers import Trainer, every_trainer, population, subject, trained
 
 
 @every_trainer
@@ -120,11 +52,7 @@ def test_one_subject_moves_no_sum_by_more_than_the_bound(trainer: Trainer) -> No
     columns = population(400)
     _, watched, _ = trained(trainer, columns, SeededNoise(3))
     for corner in (UNIT, -UNIT, 1):
-        extreme = {
-            "features": np.full((1, 6), corner, dtype=np.int32),
-            "label": np.ones(1, dtype=np.int8),
-            "part": np.ones(1, dtype=np.int8),
-        }
+        extreme = subject(corner)
         more = {name: np.concatenate([column, extreme[name]]) for name, column in columns.items()}
         for query, _ in watched.asked:
             without, with_one = (exact_sum(query, LocalCohort(given, MemoryMeter(Fraction(1))).batches()) for given in (columns, more))

@@ -250,19 +250,35 @@ class TestFloor:
         assert refused.code == 3 and "cohort-floor" in refused.err
 
     def test_a_forecast_of_noise_is_refused(self, shop: Shop) -> None:
-        shop.write("segments", changed(GROUPS, privacy={"epsilon": 0.01}, model={"type": "clusters", "k": 20}))
+        shop.write("segments", changed(GROUPS, privacy={"epsilon": 0.01}, model={"type": "clusters", "k": 8}))
         refused = shop.run("build", "groups")
         assert refused.code == 3 and "forecast-noise" in refused.err
 
-    def test_a_small_segment_is_withheld(self, shop: Shop) -> None:
-        shop.write("policies", changed(POLICY, cohort_floor=790))
+    def test_small_segments_are_merged_and_the_page_says_so(self, shop: Shop) -> None:
+        shop.write("policies", changed(POLICY, cohort_floor=600))
         shop.write("segments", changed(GROUPS, model={"type": "clusters", "k": 4}))
         build = shop.build("groups", ZeroNoise())
-        withheld = {part["name"] for part in build.facts["parts"] if part["withheld"]}
-        assert withheld
+        parts = build.facts["parts"]
+        assert 1 < len(parts) < 4 and not any(part["withheld"] for part in parts)
+        assert sum("groups in one" in part["description"] for part in parts) == 1
+        assert sum(part["size"] for part in parts) == pytest.approx(len(shop.inside(build.id)))
+
+    def test_outliers_below_the_floor_are_withheld(self, shop: Shop) -> None:
+        shop.write("segments", changed(GROUPS, model={"type": "clusters", "k": 3, "method": "density"}))
+        build = shop.build("groups", ZeroNoise())
+        assert [part["name"] for part in build.facts["parts"] if part["withheld"]] == ["outliers"]
         shop.run("approve", "groups", by=OFFICER)
         shown = {row["segment"] for row in shop.run("segments", "members", "groups", "--json").data["members"]}
-        assert not shown & withheld
+        assert len(shown) == 3 and "outliers" not in shown
+
+    def test_many_segments_need_a_reason(self, shop: Shop) -> None:
+        shop.write("policies", changed(POLICY, most_segments=3))
+        asked = {"type": "clusters", "k": {"least": 2, "most": 4}}
+        shop.write("segments", changed(GROUPS, model=asked))
+        refused = shop.run("plan", "groups")
+        assert refused.code == 3 and "most-segments" in refused.err and "`model.why`" in refused.err
+        shop.write("segments", changed(GROUPS, model=asked | {"why": "a letter for each habit"}))
+        assert shop.run("plan", "groups").code == 0
 
 
 class TestFairness:

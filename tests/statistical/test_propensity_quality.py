@@ -13,11 +13,12 @@ from sklearn.metrics import roc_auc_score
 from engine import curves
 from engine.learning import PROPENSITY_SHARES
 from engine.models import ONE
+from engine.trainers.learners import Learner
 from governance.accounting import mu_squared_of
 from governance.door import Grant, LocalCohort, MemoryMeter, Part
 from governance.noise import SystemNoise
 from tests.fakes import SeededNoise
-from tests.labelled import Labelled, adult, grocery, losses, shoppers, telco
+from tests.labelled import Labelled, adult, credit, grocery, losses, shoppers, telco
 
 TRAINING = Fraction(PROPENSITY_SHARES["train"]) / Fraction(sum(PROPENSITY_SHARES.values()))
 """Share of a build's μ² that training gets; curves, profiles and fairness take the rest."""
@@ -46,13 +47,23 @@ def test_fewer_coupons_at_less_budget_still_rank() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("table", "mean", "worst", "seeds"),
-    [(shoppers, 0.004, 0.010, 20), (telco, 0.009, 0.018, 20), (adult, 0.0015, 0.003, 5)],
-    ids=["shoppers", "telco", "adult"],
+    ("table", "learner", "mean", "worst", "seeds"),
+    [
+        (shoppers, "logistic", 0.003, 0.008, 20),
+        (telco, "logistic", 0.003, 0.008, 20),
+        (adult, "logistic", 0.003, 0.003, 2),
+        (telco, "additive", 0.005, 0.01, 4),
+        (adult, "hybrid", -0.001, 0.0, 2),
+        (credit, "hybrid", -0.015, -0.012, 2),
+        (shoppers, "boosting", 0.018, 0.025, 3),
+    ],
 )
-def test_real_tables_at_epsilon_one(data_dir: Path, table: Callable[[Path], Labelled], mean: float, worst: float, seeds: int) -> None:
-    """All of ε is for training, as in the figures of peers. What holds now; the goal is 0.003 and 0.006 on each."""
-    found = losses(table(data_dir), mu_squared_of(1.0, 1e-5), [SeededNoise(seed) for seed in range(seeds)])
+def test_real_tables_at_epsilon_one(
+    data_dir: Path, table: Callable[[Path], Labelled], learner: Learner, mean: float, worst: float, seeds: int
+) -> None:
+    """All of ε is for training, as in the figures of peers. A loss below 0 is a gain on non-private logistic regression. The goal for
+    logistic models is 0.003 on average, held, and 0.006 at worst, which the unluckiest of 20 misses by a little on some tables."""
+    found = losses(table(data_dir), mu_squared_of(1.0, 1e-5), [SeededNoise(seed) for seed in range(seeds)], learner)
     assert found.mean() <= mean
     assert found.max() <= worst
 

@@ -12,6 +12,7 @@ from audit.dsse import seal
 from audit.merkle import IntegrityError
 from audit.passport import (
     Approval,
+    Block,
     Charge,
     FairnessVerdict,
     LogProof,
@@ -152,6 +153,19 @@ def test_what_json_cannot_hold_is_refused() -> None:
 def test_a_field_more_or_of_another_type_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(IntegrityError, match="not a passport"):
         parse(verify.canonical({**json.loads(dump(PASSPORT)), **change}))
+
+
+def test_a_block_is_told_and_no_less_than_what_is_within_it(evidence: Evidence) -> None:
+    block = Block(2.0, 1e-5, "samples", "deep.network", "train", "sampled", "1/16", 150, 500, 1.0, 3.5)
+    deep = replace(PASSPORT, privacy=replace(PASSPORT.privacy, block=block))
+    assert parse(dump(deep)) == deep
+    assert b'"block"' not in dump(PASSPORT)
+    proof = proof_of(evidence, deep)
+    assert read(issue(deep, proof, signer()), signer().verifier) == (deep, proof)
+    for changed in (replace(block, epsilon=0.9), replace(block, delta=1e-6)):
+        lie = replace(PASSPORT, privacy=replace(PASSPORT.privacy, block=changed))
+        with pytest.raises(IntegrityError, match="its block costs less than the draws within it"):
+            issue(lie, proof_of(evidence, lie), signer())
 
 
 @pytest.mark.parametrize(

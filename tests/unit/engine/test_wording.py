@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import get_args
 
 import pytest
 
-from engine.wording import WELL_COVERED, coverage_words, duration_words, reason_words
+from engine.trainers.clusters import MethodName
+from engine.wording import BELONGS, WELL_COVERED, coverage_words, duration_words, reason_words
 from governance.admission import Reason
+from policies.segment import Clusters
 
 
 @pytest.mark.parametrize(
@@ -34,3 +37,7 @@ def test_low_coverage_says_what_keeps_a_group_from_being_known() -> None:
     assert "0.2%" in coverage_words(0.002) and "proof of notice" in coverage_words(0.002)
     assert "proof of notice" in coverage_words(WELL_COVERED - 0.01)
     assert "100%" in coverage_words(1.2)
+
+
+def test_every_way_to_make_clusters_says_who_is_in_which() -> None:
+    assert set(BELONGS) == set(get_args(Clusters.model_fields["method"].annotation)) == set(get_args(MethodName))
