@@ -25,7 +25,7 @@ check: .venv/dev.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/dev.installed
+bench: .venv/bench.installed
 	$(BIN)/python -m tests.benchmarks.run
 
 crash: .venv/dev.installed
@@ -48,5 +48,10 @@ constraints: .venv/bin/python
 
 .venv/dev.installed: .venv/bin/python pyproject.toml constraints.txt
 	@echo "installing into .venv with what tests need (once; it takes a minute or two)"
-	@$(PIP) install -c constraints.txt -e '.[demo,dev,postgres]'
+	@$(PIP) install -c constraints.txt -e '.[demo,deep,dev,postgres]'
 	@touch .venv/demo.installed $@
+
+.venv/bench.installed: .venv/bin/python pyproject.toml constraints.txt
+	@echo "installing into .venv with what benchmarks compare with (once; it takes a minute or two)"
+	@$(PIP) install -c constraints.txt -e '.[bench,demo,deep,dev,postgres]'
+	@touch .venv/demo.installed .venv/dev.installed $@

@@ -14,14 +14,22 @@ def main() -> None:
     """Run them all; ends with the number of those that failed."""
     sizes = os.environ.get("SIZES", "1e6 1e7").split()
     seeds = os.environ.get("SEEDS", "20")
+    audits = os.environ.get("AUDITS", "5")
     failed = 0
     for title, module, arguments in (
         ("governed features ÷ the same SQL on plain DuckDB", "features", sizes),
         ("whole builds as events grow", "builds", sizes),
         ("admission", "admission", sizes),
         ("a sweep after one withdrawal", "sweep", ["1e6"]),
+        ("estimated bounds of skewed features", "bounds", [seeds]),
         ("DP clusters: inertia ÷ best of non-private restarts", "clusters", [seeds]),
+        ("forecasts: how often a build is as good as was said", "forecast", []),
         ("DP propensity: AUC lost against non-private logistic regression", "propensity", [seeds]),
+        ("DP uplift: Qini on Hillstrom ÷ that of the non-private T-learner", "uplift", [seeds]),
+        ("DP value beside ridge regression", "value", [seeds]),
+        ("ours beside other libraries", "peers", [seeds]),
+        ("what privacy costs: each trainer beside its non-private twin", "cost", [seeds]),
+        ("noise a quarter of what is claimed, and true noise, by the privacy audit", "privacy_audit", [audits]),
     ):
         print(f"\n== {title}", flush=True)
         failed += subprocess.run([sys.executable, "-m", f"tests.benchmarks.{module}", *arguments], check=False).returncode != 0
