@@ -7,8 +7,8 @@ draws included. Such a composition is no filter: it holds for mechanisms that we
 a block is worked out of documents alone, and why an account adds its ε and δ on top of everything else (`governance.budget`).
 
 Neighbours: add or remove one subject. Two things are paid in δ beside the loss distribution, each (1 + e^ε) times its total
-variation as `governance.accounting` derives it: that noise is discrete, and that a sample of more than `Sampled.rows` subjects is
-cut. Rows are the same number at each step, so that time and memory do not tell how many were sampled.
+variation as `governance.accounting` derives it: that noise is discrete, and that a sample of more than `Sampled.rows` subjects
+takes longer. Rows are the same number at each step, so that time and memory do not tell how many were sampled.
 
 Not here: the sampling itself (`governance.sampling`).
 """
@@ -139,5 +139,5 @@ def delta_of(epsilon: float, mu_squared: Fraction, rate: Fraction, noise: float,
     accountant.compose(dp_event.SelfComposedDpEvent(once, steps))
     if mu_squared:
         accountant.compose(dp_event.GaussianDpEvent(1 / math.sqrt(mu_squared)))
-    cut = (1 + math.exp(epsilon)) * steps * OVERFLOW
-    return float(accountant.get_delta(epsilon)) + discreteness(epsilon, steps * size + RESERVED_DRAWS) + cut
+    longer = (1 + math.exp(epsilon)) * steps * OVERFLOW
+    return float(accountant.get_delta(epsilon)) + discreteness(epsilon, steps * size + RESERVED_DRAWS) + longer

@@ -7,7 +7,7 @@ last bits may depend on who else is in a batch, so that a sum may move by a litt
 point` says so. The clip and the noise do not share that weakness.
 
 Nothing public depends on how many there are: samples lie in as many rows at each step as `Sampled.rows` says, the rest being
-made-up subjects that add nothing, whoever does not fit is left out, and the mean is taken by public figures alone. Drawing the
+made-up subjects that add nothing, and the mean is taken by public figures alone. Drawing the
 sample takes longer the more subjects there are (GUARANTEES.md, "Time and size").
 
 Neighbours, sensitivity and what a step may do: as in `governance.door`. What it costs: `governance.blocks`.
@@ -16,7 +16,7 @@ Neighbours, sensitivity and what a step may do: as in `governance.door`. What it
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -108,7 +108,7 @@ class LocalSampler:
         self._steps += 1
         if self._steps > self.terms.steps:
             raise BudgetError(f"step {self._steps} of training by samples, where {self.terms.steps} were granted")
-        total = exact_sum(query, [self._sample()])
+        total = exact_sum(query, self._sample())
         return to_units(add(total, noise.draw(self.terms.noise * GRID, query.size)), query)
 
     def _begin(self, query: Query) -> None:
@@ -122,15 +122,18 @@ class LocalSampler:
         if (query.step, query.shape, query.bound, query.part) != (first.step, first.shape, first.bound, first.part):
             raise DoorError(f"expected every step to ask what the first one did, `{first.step}`, got `{query.step}`")
 
-    def _sample(self) -> Rows:
-        """The next sample in its public number of rows; rows that are not `CHOSEN` are of nobody."""
+    def _sample(self) -> Iterator[Rows]:
+        """The next sample in its public number of rows; rows that are not `CHOSEN` are of nobody. One that needs more gets as many again:
+        to leave somebody out would let one subject push another one out, and move the sum by two."""
         rows = self.terms.rows
         n = len(self._columns["features"])
         coins = np.frombuffer(self._randomness(4 * n), dtype=np.uint32)
-        chosen = np.flatnonzero(coins < int(self.terms.rate * RATES))[:rows]
-        columns = {name: _filled(column, chosen, rows) for name, column in self._columns.items()}
-        columns[CHOSEN] = np.arange(rows) < len(chosen)
-        return Rows(columns, 0, rows)
+        chosen = np.flatnonzero(coins < int(self.terms.rate * RATES))
+        for start in range(0, max(len(chosen), 1), rows):
+            some = chosen[start : start + rows]
+            columns = {name: _filled(column, some, rows) for name, column in self._columns.items()}
+            columns[CHOSEN] = np.arange(rows) < len(some)
+            yield Rows(columns, 0, rows)
 
 
 def _filled(column: Column, chosen: NDArray[np.int64], rows: int) -> Column:
