@@ -12,6 +12,8 @@ from engine.gates import refusal
 from engine.trainers.deep import terms
 from engine.workspace import WorkspaceError
 from governance.blocks import Block, BlockError
+from policies.policy import Policy
+from policies.segment import Segment
 
 if TYPE_CHECKING:
     from engine.planning import Prepared
@@ -25,10 +27,14 @@ MECHANISM = "Poisson-sampled discrete Gaussian, add or remove one subject, compo
 
 def gate(prepared: Prepared) -> None:
     """Raises Refused under a strict policy, and WorkspaceError where the extra is missing."""
-    spec, policy = prepared.spec, prepared.policy
-    if not spec.deep:
-        return
-    if policy.strict:
+    exact_gate(prepared.spec, prepared.policy)
+    if prepared.spec.deep and (lacking := terms.missing()):
+        raise WorkspaceError(f"deep models need {', '.join(lacking)}, not installed: pip install 'consentric[deep]'")
+
+
+def exact_gate(spec: Segment, policy: Policy) -> None:
+    """Raises Refused for a deep model under a strict policy: before it is trained, and at each use of what it became."""
+    if spec.deep and policy.strict:
         raise refusal(
             spec.name,
             "strict-is-exact",
@@ -37,8 +43,6 @@ def gate(prepared: Prepared) -> None:
             f"`strict` of policy `{policy.name}` is not true, or the model is none of a deep one",
             "ask for another learner, leave out `embed`, or build under a policy that is not strict",
         )
-    if lacking := terms.missing():
-        raise WorkspaceError(f"deep models need {', '.join(lacking)}, not installed: pip install 'consentric[deep]'")
 
 
 def block_of(prepared: Prepared, epsilon: float) -> Block | None:

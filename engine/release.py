@@ -27,7 +27,7 @@ from audit import log as audit_log
 from audit import passport as passports
 from audit.passport import Approval as SignedApproval
 from audit.verify import RELEASED
-from engine import copies, reports, roles
+from engine import copies, deep, reports, roles
 from engine.admitting import admitted_among, told_now
 from engine.copies import MEMBERSHIP, export_list, folder, released, write_list
 from engine.files import draft_file, draft_folder, flush_folder, place_file, place_folder, read_parquet, whole_file
@@ -264,6 +264,7 @@ def permit(workspace: Workspace, build: Build, listed: bool = False) -> Lawful:
     prepared = decided(contract, policy, spec)
     gate(decide(policy, prepared.request))
     gate(decide_destination(policy, spec.output.destination))
+    deep.exact_gate(spec, policy)
     _as_coarse(build, prepared)
     return Lawful(build, spec, contract, policy, prepared.rules, max(build.facts["required"], required_approvals(policy, spec.model.type)))
 
