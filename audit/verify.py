@@ -357,6 +357,7 @@ def _costs(passport: dict[str, Any], place: str) -> list[Finding]:
     """What the build cost, and the snapshot that it shows; without an ε, that it shows nothing of what was learned."""
     shown = [what for what in ("utility", "fairness", "recipients") if passport["privacy"]["epsilon"] is None and passport[what]]
     problems = [problem for part in ("privacy", "snapshot") for problem in check_privacy(passport[part])]
+    problems += ["its snapshot names no ε"] if passport["snapshot"]["epsilon"] is None else []
     return [Finding(place, problem) for problem in (*problems, *(f"it shows `{what}` and names no ε" for what in shown))]
 
 
@@ -376,8 +377,7 @@ def _check_proof(
         findings.append(Finding(place, "its subject is not its log entry"))
     try:
         head = read_head(f"checkpoint of {place}", proof["checkpoint"], key)
-        hashes = [base64.b64decode(each, validate=True) for each in proof["hashes"]]
-        verify_inclusion(proof["index"], head.size, leaf_hash(entry), hashes, head.root)
+        verify_inclusion(proof["index"], head.size, leaf_hash(entry), [_decode(each) for each in proof["hashes"]], head.root)
     except Broken as error:
         return [*findings, Finding(place, f"its log proof fails: {error}")], None
     return findings, head
@@ -406,11 +406,10 @@ def delta_of(epsilon: float, mu: float, draws: int) -> float:
 
 def epsilon_of(mu_squared: Fraction, draws: int, delta: float) -> float:
     """The least ε that holds at δ; infinite if none up to 700 does."""
-    mu = math.sqrt(mu_squared)
     if mu_squared == 0 and draws == 0:
         return 0.0
     # δ(ε) is convex: it falls, and rises again with discreteness; what is sought is where it falls to δ
-    low, high = 0.0, 700.0
+    mu, low, high = math.sqrt(mu_squared), 0.0, 700.0
     for _ in range(150):
         left, right = (2 * low + high) / 3, (low + 2 * high) / 3
         low, high = (low, right) if delta_of(left, mu, draws) <= delta_of(right, mu, draws) else (left, high)
@@ -440,8 +439,10 @@ def check_privacy(privacy: dict[str, Any]) -> list[str]:
     derived = epsilon_of(total, draws, privacy["delta"])
     if not derived * (1 - 1e-9) <= privacy["epsilon"] <= derived * (1 + 1e-6) + 1e-8:  # the ledger rounds up, a little
         problems.append(f"ε is {derived:.9g} at δ {privacy['delta']:g}, it claims {privacy['epsilon']:.9g}")
-    if (block := privacy.get("block")) and not (block["delta"] == privacy["delta"] and privacy["epsilon"] <= block["epsilon"] < math.inf):
-        problems.append("its block costs less than the draws within it")
+    block, floating = privacy.get("block"), privacy["assurance"].startswith("floating point")
+    if block and not (floating and block["delta"] == privacy["delta"] and privacy["epsilon"] <= block["epsilon"] < math.inf):
+        problems.append("its block costs less than the draws within it, or is not what its assurance says")
+    problems += ["it trained in floating point, and names no block"] if floating and not block else []
     return problems
 
 
@@ -491,9 +492,8 @@ def _json(report: Report) -> str:
 
 def _text(report: Report, log: bool) -> str:
     lines = [f"{finding.place}: {finding.problem}" for finding in report.findings]
-    if log:
-        lines.append(f"{report.entries} entries, {report.covered} covered by a checkpoint, {report.entries - report.covered} not yet")
-    return "\n".join([*lines, "integrity broken" if report.findings else "nothing wrong found"])
+    told = f"{report.entries} entries, {report.covered} covered by a checkpoint, {report.entries - report.covered} not yet"
+    return "\n".join([*lines, *([told] if log else []), "integrity broken" if report.findings else "nothing wrong found"])
 
 
 if __name__ == "__main__":

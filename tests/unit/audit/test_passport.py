@@ -157,14 +157,19 @@ def test_a_field_more_or_of_another_type_is_refused(change: dict[str, Any]) -> N
 
 def test_a_block_is_told_and_no_less_than_what_is_within_it(evidence: Evidence) -> None:
     block = Block(2.0, 1e-5, "samples", "deep.network", "train", "sampled", "1/16", 150, 500, 1.0, 3.5)
-    deep = replace(PASSPORT, privacy=replace(PASSPORT.privacy, block=block))
+    floating = replace(PASSPORT.privacy, assurance="floating point: gradients are computed in batches")
+    deep = replace(PASSPORT, privacy=replace(floating, block=block))
     assert parse(dump(deep)) == deep
     assert b'"block"' not in dump(PASSPORT)
     proof = proof_of(evidence, deep)
     assert read(issue(deep, proof, signer()), signer().verifier) == (deep, proof)
     for changed in (replace(block, epsilon=0.9), replace(block, delta=1e-6)):
-        lie = replace(PASSPORT, privacy=replace(PASSPORT.privacy, block=changed))
+        lie = replace(PASSPORT, privacy=replace(floating, block=changed))
         with pytest.raises(IntegrityError, match="its block costs less than the draws within it"):
+            issue(lie, proof_of(evidence, lie), signer())
+    for odd, problem in ((replace(PASSPORT.privacy, block=block), "not what its assurance says"), (floating, "names no block")):
+        lie = replace(PASSPORT, privacy=odd)
+        with pytest.raises(IntegrityError, match=problem):
             issue(lie, proof_of(evidence, lie), signer())
 
 
