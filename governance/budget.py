@@ -560,9 +560,11 @@ def _told(total: _Spent) -> dict[str, str | int]:
 
 
 def _worth(limit: Allowance, spent: _Spent) -> float:
-    """ε of what was spent, at the δ of `limit`."""
-    delta = max(0.0, rest(limit, spent.blocks)[1])
-    return epsilon_of(spent.mu_squared, spent.draws, delta) + float(spent.blocks.epsilon)
+    """ε of what was spent, at the δ of `limit`; where blocks took so much of that that the rest holds nothing, at both δ together."""
+    gaussian = epsilon_of(spent.mu_squared, spent.draws, max(0.0, rest(limit, spent.blocks)[1]))
+    if gaussian == math.inf:
+        gaussian = epsilon_of(spent.mu_squared, spent.draws, limit.delta)
+    return gaussian + float(spent.blocks.epsilon)
 
 
 def _left(limit: Allowance, spent: _Spent, asked: Request) -> float:
@@ -571,7 +573,8 @@ def _left(limit: Allowance, spent: _Spent, asked: Request) -> float:
     if epsilon <= 0 or delta <= 0:
         return 0.0
     if asked.block:
-        return max(0, math.floor((epsilon - epsilon_of(spent.mu_squared, spent.draws, delta)) / _STEP)) * _STEP
+        room_left = epsilon - epsilon_of(spent.mu_squared, spent.draws, delta)  # -inf where δ is too little for what was drawn
+        return math.floor(room_left / _STEP) * _STEP if room_left > 0 else 0.0
     room = mu_squared_of(epsilon, delta, spent.draws + asked.draws, spent.mu_squared)
     largest = min(epsilon_of(room, asked.draws, asked.delta), limit.epsilon)
     steps = math.floor(largest / _STEP + 1e-3)
