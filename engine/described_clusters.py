@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from audit import clusters_page
@@ -55,7 +57,7 @@ def parts(plan: Planned, found: Clustered) -> tuple[Part, ...]:
 
 def utility(found: Clustered) -> tuple[Figure, ...]:
     """How well apart the clusters are, at no cost."""
-    return (
+    figures = (
         Figure(
             "silhouette",
             "how much nearer to the own than to the next segment, -1 to 1, on released prototypes",
@@ -67,6 +69,7 @@ def utility(found: Clustered) -> tuple[Figure, ...]:
             found.davies_bouldin,
         ),
     )
+    return tuple(figure for figure in figures if math.isfinite(figure.value))  # of one cluster there is no distance to another
 
 
 def page(plan: Planned, found: Clustered) -> clusters_page.Clusters:

@@ -44,7 +44,9 @@ def verify(where: Path | None, passport: Path | None, last_seen: Path | None) ->
     if passport is not None:
         findings, _ = verifier.verify_passport(_read(passport), key, f"passport `{passport}`")
         report = verifier.Report(tuple(findings))
-        summary = f"passport `{passport}`: " + ("signatures, log proof and ε of Gaussian draws hold" if not findings else "integrity broken")
+        summary = f"passport `{passport}`: " + (
+            "signatures, log proof and ε of Gaussian draws hold" if not findings else "integrity broken"
+        )
     else:
         with _log_files(workspace) as (database, checkpoint):
             report = verifier.verify_log(database, checkpoint, key, last_seen)

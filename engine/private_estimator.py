@@ -77,7 +77,7 @@ class Private(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         mu_squared = affordable(self.epsilon, self.delta)
         before = self.budget_
         after = Budget.of(before.mu_squared + mu_squared, before.fits + 1, self.delta)
-        if self.cap is not None and after.epsilon > self.cap:
+        if self.cap is not None and not after.epsilon <= self.cap:
             raise BudgetError(f"a fit at ε = {self.epsilon:g} would bring ε to {after.epsilon:.6g}, expected at most `cap` = {self.cap:g}")
         self._spent = after.mu_squared, after.fits
         meter = MemoryMeter(mu_squared)

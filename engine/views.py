@@ -129,7 +129,7 @@ def show(workspace: Workspace, name: str) -> View:
         ],
         "notices": [notice_data(each) for each in waiting],
         **{key: facts[key] for key in _SHOWN if key in facts},
-        "report": str(workspace.root / "reports" / f"{build.segment}.html"),
+        "report": str(workspace.root / "reports" / f"{build.segment}.html") if "report" in facts else None,
     }
     head = f"build {build.id} of `{build.segment}`: {build.status}, built by {build.builder} for {build.purpose}"
     if "parts" not in facts:
