@@ -7,7 +7,7 @@ apart, near and overlapping, of unlike shape and size, counts, heavy tails, coun
 ε 0.1 to 4) have a median excess inertia of 12.8·x^1.6 with x = k^(4/3) d^(1/5)/(μn). Where hardly any is expected, another of
 the local optima may be found; CDNOW and the online shoppers, in samples of several sizes, then mostly lose up to 0.01 + 2.5·x more.
 
-Of these runs, 93 in 100 fell into the interval. Not here: what follows from a verdict (`engine.planning`).
+Of these runs, 95 in 100 fell into the interval. Not here: what follows from a verdict (`engine.planning`).
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ def main() -> None:
         ("DP clusters: inertia ÷ best of non-private restarts", "clusters", [seeds]),
         ("forecasts: how often a build is as good as was said", "forecast", []),
         ("DP propensity: AUC lost against non-private logistic regression", "propensity", [seeds]),
+        ("deep models beside shallow ones and beside no privacy", "deep", []),
         ("DP uplift: Qini on Hillstrom ÷ that of the non-private T-learner", "uplift", [seeds]),
         ("DP value beside ridge regression", "value", [seeds]),
         ("ours beside other libraries", "peers", [seeds]),
