@@ -44,6 +44,9 @@ def test_a_deep_model_is_planned_built_told_verified_and_applied(shop: Shop, spe
     page = (shop.root / "reports" / "deep.html").read_text()
     assert "Training by samples." in page and "20 steps" in page and "floating point" in page
     assert shop.run("segments", "score", "deep").code == 0
+    shop.write("policies", POLICY | {"strict": True})  # asked at each use, whatever was allowed when it was built
+    refused = shop.run("segments", "members", "deep", "--json")
+    assert refused.code == 3 and refused.data["refused"][0]["rule"] == "strict-is-exact"
 
 
 def test_a_strict_policy_refuses_a_deep_model_with_the_reason(shop: Shop) -> None:

@@ -109,6 +109,8 @@ def test_a_second_fit_adds_up_and_the_cap_refuses_the_third() -> None:
         model.fit(rows)
     assert model.budget_ == spent
     assert model.cluster_centers_ is centres
+    with pytest.raises(BudgetError, match="at most `cap` = nan"):
+        model.set_params(cap=float("nan")).fit(rows)
 
 
 def test_a_fit_that_fails_after_it_began_stays_spent() -> None:

@@ -16,8 +16,12 @@ from governance.budget import (
     Balance,
     BudgetExceeded,
     LedgerMeter,
+    Request,
     Reservation,
     Status,
+    _left,
+    _Spent,
+    _worth,
     accounts,
     balances,
     find,
@@ -26,9 +30,10 @@ from governance.budget import (
     settle,
     transcript,
 )
+from governance.caps import Blocks
 from governance.door import BudgetError, Contribution, Grant, LocalCohort, Part, Query, ReservationId, StepName, register
 from governance.store import Store
-from policies.policy import Policy
+from policies.policy import Allowance, Policy
 from tests.fakes import ZeroNoise
 from tests.ledgers import ADS, CARE, START, Clock, block, contract, policy, store
 
@@ -435,3 +440,12 @@ def test_training_by_samples_is_one_line_of_the_transcript_and_of_nothing_else(o
     other = ask_block(opened, 0.2)
     with pytest.raises(BudgetError, match="is not what reservation"):
         LedgerMeter(opened, other.id).charge_sampled(reservation.sampled(), asked)
+
+
+def test_blocks_that_use_up_an_accounts_delta_leave_nothing_and_a_number_to_show() -> None:
+    limit = Allowance(epsilon=20.0, delta=1e-5)
+    for kept in (0.0, 1e-21):  # a δ that is left may still be too little for what was drawn
+        spent = _Spent(mu_squared_of(0.5, 1e-6), RESERVED_DRAWS, Blocks(Fraction(5), Fraction(1e-5) - Fraction(1e-6) - Fraction(kept)), 2)
+        assert _left(limit, spent, Request(2.0, 1e-6, block=True)) == 0.0
+        all_of_it = _Spent(spent.mu_squared, spent.draws, Blocks(Fraction(5), Fraction(1e-5) - Fraction(kept)), 2)
+        assert 5.0 < _worth(limit, all_of_it) < 6.0
