@@ -8,7 +8,7 @@ Not here: how a model came about (`engine.trainers`), where the threshold of a s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,6 +19,16 @@ Features = NDArray[np.generic]
 
 ONE = 1 << 16
 """Scores are whole numbers: this is certainty, or the upper end of what is predicted."""
+
+
+ROWS = 1 << 14
+"""Subjects to whom a model is applied at once, so that memory does not grow with them."""
+
+
+def in_turn(features: Features, apply: Callable[[NDArray[np.float64]], NDArray[Any]]) -> NDArray[Any]:
+    """`apply` to everybody, some at a time, as floats that hold whole numbers: (n_subjects, …), row by row what it gives."""
+    starts = range(0, max(len(features), 1), ROWS)
+    return np.concatenate([apply(np.asarray(features[start : start + ROWS], dtype=np.float64)) for start in starts])
 
 
 @runtime_checkable

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.models import Features
+from engine.models import Features, in_turn
 from engine.trainers import designs, newton, probabilities
 from engine.trainers.designs import BINS, ROW, Design, Spread
 from engine.trainers.probabilities import LOGIT
@@ -49,9 +49,6 @@ LEAST = 0.003
 SEEN = 2.0
 """Standard deviations of noise that a bin must hold to be known; others are like their neighbours."""
 
-ROWS = 1 << 16
-"""Subjects that are scored at once."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AdditiveModel:
@@ -73,8 +70,7 @@ class AdditiveModel:
 
     def logits(self, features: Features) -> Array:
         """(n,) exact whole log-odds, in units of 2^-40."""
-        parts = [np.asarray(features[start : start + ROWS], dtype=np.float64) for start in range(0, len(features), ROWS)]
-        return np.concatenate([np.zeros(0), *(designs.logits(x, self.weights, self.shapes) for x in parts)])
+        return in_turn(features, lambda x: designs.logits(x, self.weights, self.shapes))
 
     def contributions(self, features: Features) -> Array:
         """(n, d) what each feature adds to a subject's log-odds, against a subject of mean features. Exact."""

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.models import ONE, Features
+from engine.models import ONE, Features, in_turn
 from engine.trainers import designs, probabilities
 from engine.trainers.additive import histogram
 from engine.trainers.designs import BINS
@@ -54,9 +54,6 @@ STEP = 1.5
 MAX_LEAF = 1 << 45
 """Keeps the log-odds of all trees exact below 2^53, as an average of them is at most 32."""
 
-ROWS = 1 << 14
-"""Subjects that are scored at once."""
-
 Whole = NDArray[np.int64]
 
 
@@ -73,19 +70,21 @@ class Forest:
 
     def logits(self, features: Features) -> Array:
         """(n,) exact whole log-odds, in units of 2^-40."""
-        parts = [np.asarray(features[start : start + ROWS], dtype=np.float64) for start in range(0, len(features), ROWS)]
-        return np.concatenate([np.zeros(0), *(_sum_of_leaves(designs.bins(x), self.of, self.edges, self.leaves) for x in parts)])
+        return in_turn(features, lambda x: _sum_of_leaves(designs.bins(x), self.of, self.edges, self.leaves))
 
     def contributions(self, features: Features) -> Array:
         """(n, d) what each feature adds to a subject's log-odds, against the average of released shares: the sum over trees of exact
         Shapley values (Shapley, 1953) of questions that are taken as independent."""
-        values, found = _shapley(self.leaves, self.shares), np.zeros(np.shape(features))
-        for start in range(0, len(features), ROWS):
-            places = designs.bins(np.asarray(features[start : start + ROWS], dtype=np.float64))
-            for tree, leaf in enumerate(_leaves(places, self.of, self.edges)):
+        values = _shapley(self.leaves, self.shares)
+
+        def added(x: Array) -> Array:
+            found = np.zeros(x.shape)
+            for tree, leaf in enumerate(_leaves(designs.bins(x), self.of, self.edges)):
                 for level, feature in enumerate(self.of[tree]):
-                    found[start : start + ROWS, int(feature)] += values[tree, leaf, level]
-        return found / LOGIT
+                    found[:, int(feature)] += values[tree, leaf, level]
+            return found
+
+        return in_turn(features, added) / LOGIT
 
     def curves(self, d: int) -> Array:
         """(d, BINS) what the bin of each feature adds by itself, other answers unknown."""

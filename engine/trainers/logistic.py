@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.models import Features
+from engine.models import Features, in_turn
 from engine.scale import UNIT
 from engine.trainers import designs, newton, probabilities
 from engine.trainers.probabilities import LOGIT
@@ -23,9 +23,6 @@ from governance.noise import NoiseSource
 
 SHARES = {"moments": 6.5} | newton.SHARES
 """Shares of μ², one for each round."""
-
-ROWS = 1 << 16
-"""Subjects that are scored at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,8 +51,7 @@ class LogisticModel:
 
     def logits(self, features: Features) -> Array:
         """(n,) exact whole log-odds, in units of 2^-40."""
-        parts = [np.asarray(features[start : start + ROWS], dtype=np.float64) for start in range(0, len(features), ROWS)]
-        return np.concatenate([np.zeros(0), *(x @ self.weights[:-1] + UNIT * self.weights[-1] for x in parts)])
+        return in_turn(features, lambda x: x @ self.weights[:-1] + UNIT * self.weights[-1])
 
     def contributions(self, features: Features) -> Array:
         """(n, d) what each feature adds to a subject's log-odds, against a subject of mean features. Exact."""

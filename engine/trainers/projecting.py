@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.wording import percent
-from engine.models import Features
+from engine.models import Features, in_turn
 from engine.scale import UNIT
 from engine.trainers import seeding
 from engine.trainers.partitions import Labels, Parts
@@ -45,9 +45,6 @@ SPAN = 4.0
 CERTAIN = 2.0
 """Standard deviations of its noise by which a correlation must exceed what was asked for, so that noise alone prunes nothing."""
 
-ROWS = 1 << 14
-"""Subjects that are projected at once."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Projection:
@@ -65,10 +62,7 @@ class Projection:
 
     def apply(self, features: Features) -> NDArray[np.float64]:
         """(n_subjects, p) whole numbers on the grid; exact, as every product and sum stays below 2^53."""
-        found = np.empty((len(features), self.matrix.shape[1]))
-        for start in range(0, len(features), ROWS):
-            found[start : start + ROWS] = _projected(np.asarray(features[start : start + ROWS], dtype=np.float64), self.mean, self.matrix)
-        return found
+        return in_turn(features, lambda x: _projected(x, self.mean, self.matrix))
 
     def features(self, columns: Array) -> Array:
         """(n, d) the features that go with (n, p) columns, on the grid: what a pruned one is likeliest to be there, too."""

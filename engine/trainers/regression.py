@@ -24,7 +24,7 @@ from scipy.interpolate import PchipInterpolator
 from scipy.optimize import isotonic_regression
 from scipy.special import ndtr, ndtri
 
-from engine.models import ONE, Features
+from engine.models import ONE, Features, in_turn
 from engine.ranked import monotone
 from engine.scale import UNIT, Scale
 from engine.trainers import linear, whitening
@@ -75,9 +75,6 @@ POINTS = 65
 ORDER = 1
 """Least step of scores from one point to the next, so that an order of people stays."""
 
-ROWS = 1 << 16
-"""Subjects that are scored at once."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearModel:
@@ -99,11 +96,7 @@ class LinearModel:
 
     def score(self, features: Features) -> NDArray[np.int64]:
         """See `Scorer.score`: what is predicted, on the label's own scale."""
-        scores = np.empty(len(features), dtype=np.int64)
-        for start in range(0, len(features), ROWS):
-            ranks = linear.line(np.asarray(features[start : start + ROWS], dtype=np.float64), self.weights)
-            scores[start : start + ROWS] = self._curved(ranks)
-        return scores
+        return in_turn(features, lambda x: self._curved(linear.line(x, self.weights))).astype(np.int64)
 
     def edges(self, bins: int) -> Array:
         """(bins + 1,) scores that cut people evenly, as far as the model tells."""

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtrc
 
-from engine.models import ONE, Features
+from engine.models import ONE, Features, in_turn
 from engine.scale import UNIT
 from engine.trainers import linear, whitening
 from engine.trainers.rounds import Rounds
@@ -53,9 +53,6 @@ MOST = 0.5
 
 LEAST_SHARE = 0.02
 """An arm is taken to have this share at least."""
-
-ROWS = 1 << 16
-"""Subjects that are scored at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,11 +94,7 @@ class UpliftModel:
 
     def score(self, features: Features) -> NDArray[np.int64]:
         """See `Scorer.score`: −1 to 1 of uplift are 0 to ONE."""
-        scores = np.empty(len(features), dtype=np.int64)
-        for start in range(0, len(features), ROWS):
-            uplift = linear.line(np.asarray(features[start : start + ROWS], dtype=np.float64), self.weights)
-            scores[start : start + ROWS] = np.clip(np.floor((uplift + ONE) / 2), 0, ONE)
-        return scores
+        return np.clip(np.floor((in_turn(features, lambda x: linear.line(x, self.weights)) + ONE) / 2), 0, ONE).astype(np.int64)
 
     def edges(self, bins: int) -> Array:
         """(bins + 1,) scores that cut people evenly, as far as the model tells."""

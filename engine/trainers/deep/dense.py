@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.models import Features
+from engine.models import Features, in_turn
 from engine.scale import UNIT
 from governance.door import Array
 
@@ -25,9 +25,6 @@ MAX_WEIGHT = 1 << 31
 
 REACH, STEPS = 8, 1 << 10
 """The table of the tangent covers ±REACH, in this many steps for each one; beyond, it is ±1 to the grid's precision."""
-
-ROWS = 1 << 14
-"""Subjects whose hidden values are held at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +68,14 @@ def unframed(first: Array, mean: Array, matrix: Array) -> Array:
 
 def hidden(features: Features, layers: Sequence[Array]) -> NDArray[np.int64]:
     """(n_subjects, width) on the grid: every layer with its tangent."""
-    found: NDArray[np.int64] = np.empty((len(features), layers[-1].shape[1]), dtype=np.int64)
     table = _tangent()
-    for start in range(0, len(features), ROWS):
-        values = np.asarray(features[start : start + ROWS], dtype=np.float64)
+
+    def through(values: Array) -> Array:
         for layer in layers:
             values = table[_place(sums(values, layer))]
-        found[start : start + ROWS] = values
-    return found
+        return values
+
+    return in_turn(features, through).astype(np.int64)
 
 
 def sums(values: Array, layer: Array) -> Array:
