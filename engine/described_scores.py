@@ -9,12 +9,11 @@ import numpy as np
 
 from audit.report import Coefficient, Figure, Profile
 from audit.report import Propensity as PropensityPage
-from engine import assess as door
-from engine import curves
+from engine import curves, parts
 from engine.bench import Bench
 from engine.learning import Learned
 from engine.models import ONE, Explained
-from engine.parts import Part, part_of
+from engine.parts import Part
 from engine.planning import Planned
 from engine.stages import Run
 from governance.door import Array, Cohort
@@ -39,10 +38,9 @@ def selected(bench: Bench, plan: Planned, learned: Learned, run: Run, cohort: Co
     """The one part of a score, with its noisy size."""
     model = plan.prepared.spec.model
     assert isinstance(model, Propensity)
-    size = door.sizes(cohort, 1, run.grants["sizes"], bench.noise)
     threshold = (learned.threshold or 0) / ONE
     rule = f"probability from {threshold:.3f}" + (f", which the likeliest {100 * model.top:g} % reach" if model.top else "")
-    return (part_of(plan, "likely", rule, float(size.values[0]), size.sigma, float(size.values[0]) / max(plan.snapshot.admitted, 1.0)),)
+    return parts.selected(bench, plan, run, cohort, "likely", rule)
 
 
 def ranked(bench: Bench, plan: Planned, learned: Learned, run: Run, cohort: Cohort) -> tuple[tuple[Figure, ...], PropensityPage]:

@@ -7,12 +7,11 @@ import numpy as np
 from audit.report import Figure
 from audit.uplift_page import Slope
 from audit.uplift_page import Uplift as UpliftPage
-from engine import assess as door
-from engine import ranked, trial, uplift_curves
+from engine import parts, ranked, trial, uplift_curves
 from engine.bench import Bench
 from engine.learning import Learned
 from engine.models import ONE
-from engine.parts import Part, part_of
+from engine.parts import Part
 from engine.planning import Planned
 from engine.stages import Run
 from engine.trainers.uplift import UpliftModel
@@ -25,9 +24,7 @@ POINTS = 100.0
 
 def selected(bench: Bench, plan: Planned, learned: Learned, run: Run, cohort: Cohort) -> tuple[Part, ...]:
     """The one part of an uplift, with its noisy size."""
-    size = door.sizes(cohort, 1, run.grants["sizes"], bench.noise)
-    share = float(size.values[0]) / max(plan.snapshot.admitted, 1.0)
-    return (part_of(plan, "persuadable", rule_of(plan, learned), float(size.values[0]), size.sigma, share),)
+    return parts.selected(bench, plan, run, cohort, "persuadable", rule_of(plan, learned))
 
 
 def compared(bench: Bench, plan: Planned, learned: Learned, run: Run, cohort: Cohort) -> tuple[tuple[Figure, ...], UpliftPage]:

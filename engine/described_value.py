@@ -8,11 +8,10 @@ from audit.report import Figure
 from audit.uplift_page import Slope
 from audit.value_page import Value as ValuePage
 from audit.wording import number
-from engine import assess as door
-from engine import ranked, value_curves
+from engine import parts, ranked, value_curves
 from engine.bench import Bench
 from engine.learning import Learned
-from engine.parts import Part, part_of, unit_of
+from engine.parts import Part, unit_of
 from engine.planning import Planned
 from engine.scale import UNIT
 from engine.stages import Run, label_scale
@@ -23,9 +22,7 @@ from policies.segment import Label, Value
 
 def selected(bench: Bench, plan: Planned, learned: Learned, run: Run, cohort: Cohort) -> tuple[Part, ...]:
     """The one part of a value, with its noisy size."""
-    size = door.sizes(cohort, 1, run.grants["sizes"], bench.noise)
-    share = float(size.values[0]) / max(plan.snapshot.admitted, 1.0)
-    return (part_of(plan, "most valuable", rule_of(plan, learned), float(size.values[0]), size.sigma, share),)
+    return parts.selected(bench, plan, run, cohort, "most valuable", rule_of(plan, learned))
 
 
 def compared(bench: Bench, plan: Planned, learned: Learned, run: Run, cohort: Cohort) -> tuple[tuple[Figure, ...], ValuePage]:

@@ -6,7 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from engine import assess as door
+from engine.bench import Bench
 from engine.planning import Planned
+from engine.stages import Run
+from governance.door import Cohort
 from governance.snapshots import FLOOR_DEVIATIONS
 from policies.contract import Table
 
@@ -35,6 +39,13 @@ def part_of(plan: Planned, name: str, description: str, size: float, sigma: floa
     """A part, withheld where its noisy size less three standard deviations lies below the cohort floor."""
     withheld = size - FLOOR_DEVIATIONS * sigma < plan.prepared.policy.cohort_floor
     return Part(name, description, size, sigma, share, withheld)
+
+
+def selected(bench: Bench, plan: Planned, run: Run, cohort: Cohort, name: str, rule: str) -> tuple[Part, ...]:
+    """The one part of a score, with its noisy size out of the share `sizes`. Reads `segment`."""
+    size = door.sizes(cohort, 1, run.grants["sizes"], bench.noise)
+    share = float(size.values[0]) / max(plan.snapshot.admitted, 1.0)
+    return (part_of(plan, name, rule, float(size.values[0]), size.sigma, share),)
 
 
 def unit_of(table: Table, expression: str) -> str | None:
