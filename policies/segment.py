@@ -140,6 +140,11 @@ class Clusters(Document):
         return self.k.most if isinstance(self.k, KRange) else self.k
 
 
+def _exactly_one(**fields: object) -> None:
+    if sum(value is not None for value in fields.values()) != 1:
+        raise ValueError("expected exactly one of " + " and ".join(f"`{name}`" for name in fields))
+
+
 class Propensity(Document):
     """DP propensity. Members: probability above `threshold`, or the `top` share by a quantile through the door. `learner`: a weighted
     sum (`logistic`), a curve for each feature (`additive`), trees (`boosting`), curves and trees (`hybrid`), a deep `network`,
@@ -152,8 +157,7 @@ class Propensity(Document):
 
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
-        if (self.threshold is None) == (self.top is None):
-            raise ValueError("expected exactly one of `threshold` and `top`")
+        _exactly_one(threshold=self.threshold, top=self.top)
         return self
 
 
@@ -166,8 +170,7 @@ class Value(Document):
 
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
-        if (self.above is None) == (self.top is None):
-            raise ValueError("expected exactly one of `above` and `top`")
+        _exactly_one(above=self.above, top=self.top)
         return self
 
 
@@ -180,8 +183,7 @@ class Uplift(Document):
 
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
-        if (self.above is None) == (self.top is None):
-            raise ValueError("expected exactly one of `above` and `top`")
+        _exactly_one(above=self.above, top=self.top)
         return self
 
 
