@@ -6,6 +6,7 @@ from engine import exact, planning, release
 from engine.assessment import assess, fairness_gate
 from engine.bench import Bench
 from engine.learning import learn, shares_of, training_steps
+from engine.planning import Planned
 from engine.quarantine import quarantine
 from engine.stages import admit, begin, bounded, features, minimise, still_admitted
 from governance.builds import Build, Status
@@ -21,13 +22,16 @@ def steps(spec: Segment) -> int:
 
 
 def build(bench: Bench, name: str, plan_id: str | None = None) -> Build:
-    """Decide → admit → minimise → features → learn → assess → release, or quarantine until approved.
+    """Plan a segment, or recall a plan of it, and build that: through the door, or where the policy lets it stay inside, exactly.
 
     Raises Refused at a gate (policy, floor, forecast, fairness), BudgetExceeded, and faults; whatever was drawn stays spent.
     """
     plan = planning.recalled(bench, name, plan_id) if plan_id else planning.plan(bench, name)
-    if not plan.prepared.spec.private:
-        return exact.build(bench, plan)
+    return (private if plan.prepared.spec.private else exact.build)(bench, plan)
+
+
+def private(bench: Bench, plan: Planned) -> Build:
+    """Decided → admit → minimise → features → learn → assess → release, or quarantine until approved. Raises as `build` does."""
     with begin(bench, plan, shares_of(plan.prepared.spec, plan.last)) as run:
         bench.progress("admit")
         admission = admit(bench, plan)

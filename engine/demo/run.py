@@ -90,7 +90,7 @@ def _built(workspace: Workspace, scene: Scene, display: Display) -> builds.Build
     if found:
         display.note(f"{scene.name}: `{scene.segment}` is built already; nothing was spent")
         return found[0]
-    with display.progress(f"{scene.name}/{scene.segment}", pipeline.STEPS) as progress:
+    with display.progress(f"{scene.name}/{scene.segment}", pipeline.steps(workspace.segment(scene.segment))) as progress:
         return pipeline.build(Bench.at(workspace, progress), scene.segment)
 
 
