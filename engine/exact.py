@@ -26,7 +26,7 @@ from engine.learning import NOBODY
 from engine.planning import Planned
 from engine.quarantine import common_facts, costs_of, keeping, membership
 from engine.scale import UNIT
-from engine.stages import NOT_IN_TRIAL, People, admit, features, label_scale, minimise, still_admitted, uncharged
+from engine.stages import NOT_IN_TRIAL, People, gathered, label_scale, uncharged
 from engine.trainers import twins
 from engine.wording import reason_words
 from governance import builds
@@ -48,13 +48,7 @@ def build(bench: Bench, plan: Planned) -> Build:
         assert assessed is not None  # decided before, and again at release
         with workspace.store.transaction("exact") as write:
             write.record("build.unsafe_without_privacy", build=started.id, segment=spec.name, assessed_by=assessed.by)
-        bench.progress("admit")
-        admission = admit(bench, plan)
-        bench.progress("minimise")
-        with minimise(bench, plan, admission) as inside:
-            bench.progress("features")
-            people = features(bench, plan, inside)
-        people = still_admitted(bench, plan, people)
+        admission, people = gathered(bench, plan)
         bench.progress("train")
         names = part_names(spec)
         members = membership(people.subjects, _assigned(spec, people, prepared.policy.cohort_floor), names)

@@ -26,7 +26,7 @@ from engine.gates import gate, refusal
 from engine.planning import Prepared
 from engine.quarantine import common_facts, keeping, membership
 from engine.release import Lawful, find, in_time, permit
-from engine.stages import admit, features, minimise, still_admitted, uncharged
+from engine.stages import gathered, uncharged
 from engine.workspace import WorkspaceError
 from governance import builds
 from governance import minimise as minimisation
@@ -58,13 +58,7 @@ def score(bench: Bench, name: str, as_of: dt.date | None = None) -> Build:
     roles.authorise(workspace, Action.SCORE, model)
     scoring = decided_use(bench, permit(workspace, model), as_of)
     with uncharged(bench, "score", model.plan, model.purpose, model.id) as build:
-        bench.progress("admit")
-        admission = admit(bench, scoring)
-        bench.progress("minimise")
-        with minimise(bench, scoring, admission) as inside:
-            bench.progress("features")
-            people = features(bench, scoring, inside)
-        people = still_admitted(bench, scoring, people)
+        admission, people = gathered(bench, scoring)
         bench.progress("score")
         members = membership(people.subjects, _assigned(model, people.features), [part["name"] for part in model.facts["parts"]])
         bench.progress("quarantine")

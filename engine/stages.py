@@ -234,6 +234,17 @@ def still_admitted(bench: Bench, plan: Reading, people: People) -> People:
     )
 
 
+def gathered(bench: Bench, plan: Reading) -> tuple[Admission, People]:
+    """Everybody who may be used, as vectors, for what draws nothing: the stages from `admit` on, in a row."""
+    bench.progress("admit")
+    admission = admit(bench, plan)
+    bench.progress("minimise")
+    with minimise(bench, plan, admission) as inside:
+        bench.progress("features")
+        people = features(bench, plan, inside)
+    return admission, still_admitted(bench, plan, people)
+
+
 def bounded(bench: Bench, plan: Planned, people: People, run: Run) -> tuple[Planned, People]:
     """The plan with every bound known, and everybody on the grid: what the spec leaves open is asked of the door, in one round.
 
