@@ -21,13 +21,14 @@ MAX_ROWS = 1 << 20
 MAX_VALUES = 1 << 22
 """Values held at a time, so that wide contributions (a covariance of 64 features has 2,080 values) fit into memory."""
 
-CACHED_VALUES, LEAST_ROWS = 1 << 17, 1 << 12
-"""Values that stay in a processor's own cache while they are clipped, and subjects that are worth a call at least."""
+CACHED_VALUES, LEAST_ROWS, MOST_ROWS = 1 << 17, 1 << 12, 1 << 14
+"""Values that stay in a processor's own cache while they are clipped, subjects that are worth a call at least, and subjects whose
+features stay there too."""
 
 
 def rows_at_once(values: int) -> int:
-    """How many subjects with so many `values` each are summed at a time."""
-    return max(1, min(MAX_ROWS, MAX_VALUES // values, max(CACHED_VALUES // values, LEAST_ROWS)))
+    """How many subjects with so many `values` each are summed at a time, fewer than `MAX_ROWS`."""
+    return max(1, min(MOST_ROWS, MAX_VALUES // values, max(CACHED_VALUES // values, LEAST_ROWS)))
 
 
 def clip(values: NDArray[np.float64], bound: float) -> NDArray[np.float64]:
@@ -41,7 +42,8 @@ def clip(values: NDArray[np.float64], bound: float) -> NDArray[np.float64]:
         whole = values * (GRID / bound)
         np.trunc(whole, out=whole)
         shorter = (bound * MARGIN) ** 2 * (1 - (values.shape[1] + 4) * 2.0**-51)  # sums of m squares err by m · 2^-53, relatively
-        rest = np.flatnonzero(~(np.einsum("ij,ij->i", values, values) < shorter))  # what is not finite is not shorter
+        squares = values[:, 0] ** 2 if values.shape[1] == 1 else np.einsum("ij,ij->i", values, values)
+        rest = np.flatnonzero(~(squares < shorter))  # what is not finite is not shorter
         if len(rest):
             whole[rest] = _clip_carefully(values[rest], bound)
     return whole
@@ -101,11 +103,10 @@ def scatter(values: NDArray[np.float64], place: NDArray[np.int64] | None, slots:
     if place is None:
         total[:, 0] = values.sum(axis=0)
         return total.ravel()
-    for block in range(blocks):
-        slot = place[:, block]
-        chosen = np.where((slot >= 0) & (slot < slots), slot, slots)
-        for column in range(width):
-            total[block, :, column] = np.bincount(chosen, values[:, block, column], minlength=slots + 1)[:slots]
+    chosen = np.where((place >= 0) & (place < slots), place, slots) + np.arange(blocks) * (slots + 1)
+    for column in range(width):
+        sums = np.bincount(chosen.ravel(), values[:, :, column].ravel(), minlength=blocks * (slots + 1))
+        total[:, :, column] = sums.reshape(blocks, slots + 1)[:, :slots]
     return total.ravel()
 
 
