@@ -54,6 +54,9 @@ STEP = 1.5
 MAX_LEAF = 1 << 45
 """Keeps the log-odds of all trees exact below 2^53, as an average of them is at most 32."""
 
+ANSWERS = 1 << 18
+"""Answers to questions of trees that are held at once."""
+
 Whole = NDArray[np.int64]
 
 
@@ -79,9 +82,10 @@ class Forest:
 
         def added(x: Array) -> Array:
             found = np.zeros(x.shape)
-            for tree, leaf in enumerate(_leaves(designs.bins(x), self.of, self.edges)):
-                for level, feature in enumerate(self.of[tree]):
-                    found[:, int(feature)] += values[tree, leaf, level]
+            for some, leaves in _leaves(designs.bins(x), self.of, self.edges):
+                for of, value, leaf in zip(self.of[some].astype(np.int64), values[some], leaves, strict=True):
+                    for level, feature in enumerate(of):
+                        found[:, feature] += value[leaf, level]
             return found
 
         return in_turn(features, added) / LOGIT
@@ -215,21 +219,22 @@ def _shapley(leaves: Array, shares: Array) -> Array:
     return found
 
 
-def _leaves(places: Whole, of: Array, edges: Array) -> Iterator[Whole]:
-    """(n,) for each tree: the leaf of each subject, from bins (n, d)."""
+def _leaves(places: Whole, of: Array, edges: Array) -> Iterator[tuple[slice, Whole]]:
+    """The leaf of each subject in some trees at a time, (some trees, n), from bins (n, d)."""
     columns = np.ascontiguousarray(places.T.astype(np.int8))  # a byte an answer: this is most of the work
-    for features, above in zip(of.astype(np.int64), edges.astype(np.int8), strict=True):
-        leaf = np.zeros(len(places), dtype=np.int8)
-        for level in range(DEPTH):
-            leaf |= (columns[features[level]] > above[level]).view(np.int8) << level
-        yield leaf.astype(np.int64)
+    bits = np.arange(DEPTH, dtype=np.int8)[:, None]
+    together = max(1, ANSWERS // (DEPTH * max(len(places), 1)))
+    for start in range(0, len(of), together):
+        some = slice(start, start + together)
+        answers = columns[of[some].astype(np.int64)] > edges[some].astype(np.int8)[:, :, None]
+        yield some, np.bitwise_or.reduce(answers.view(np.int8) << bits, axis=1).astype(np.int64)
 
 
 def _sum_of_leaves(places: Whole, of: Array, edges: Array, leaves: Array) -> Array:
     """(n,) exact whole log-odds."""
     total = np.zeros(len(places))
-    for leaf, values in zip(_leaves(places, of, edges), leaves, strict=True):
-        total += values[leaf]
+    for some, leaf in _leaves(places, of, edges):
+        total += np.take_along_axis(leaves[some], leaf, axis=1).sum(axis=0)
     return total
 
 
@@ -248,5 +253,5 @@ def leaves(batch: Batch, parameters: Mapping[str, Array]) -> Contribution:
     grown = _sum_of_leaves(places, parameters["of"], parameters["edges"], parameters["leaves"])
     p = probability(start + grown, parameters["table"])
     values = np.stack([ONE * batch["label"] - p, np.trunc(4 * CURVATURE * p * (ONE - p) / ONE)], axis=1)
-    asked = np.stack(list(_leaves(places, parameters["ask"], parameters["at"])), axis=1)
+    asked = np.concatenate([leaf for _, leaf in _leaves(places, parameters["ask"], parameters["at"])]).T
     return Contribution(np.broadcast_to(values[:, None, :], (len(x), TREES, 2)), asked)
