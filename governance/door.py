@@ -82,6 +82,15 @@ CROSS = 7 / 5
 """Weight of a product of two values beside squares, just below √2: with √2 itself the norm would be the square norm, but not whole."""
 
 
+def symmetric(products: Array) -> Array:
+    """(k, k) sums of products of values, out of what was released of them, (k(k+1)/2,)."""
+    k = math.isqrt(2 * len(products))
+    upper = np.zeros((k, k))
+    across, down = np.triu_indices(k)
+    upper[across, down] = products / np.where(across == down, 1.0, CROSS)
+    return np.asarray(upper + np.triu(upper, 1).T)
+
+
 CHOSEN = "chosen"
 """A column that a door adds to a batch: rows where it is 0 are of nobody, and add nothing (`governance.sampling`)."""
 

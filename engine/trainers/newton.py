@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from engine.models import ONE
 from engine.trainers.designs import ROW, Design, Spread, logits, rows
 from engine.trainers.probabilities import LOGITS, logistic, logit, probability, table
 from engine.trainers.rounds import Rounds
-from governance.door import CROSS, Array, Batch, Contribution, register
+from governance.door import Array, Batch, Contribution, register, symmetric
 
 GRADIENTS = {f"gradient-{place + 1}": share for place, share in enumerate((2.2, 3.3, 5.4, 8.7, 13.0, 21.7, 27.2))}
 SHARES = {"covariance": 12.0} | GRADIENTS
@@ -55,9 +56,6 @@ CALM = 4.0
 
 WHITE, WHITE_BITS = 1 << 12, 17
 """Whitened rows are whole numbers, this is one standard deviation; the matrix has WHITE_BITS more bits."""
-
-MAX_WHITE = 1 << 20
-"""Largest whitened value, so that gradients stay exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +107,8 @@ def _whiten(rounds: Rounds, design: Design, subjects: float) -> _Whitening:
     """Inverse square root of the noisy second moment of rows, damped where noise hides it."""
     width = design.width
     radius = math.ceil(REACH * ROW * math.sqrt(design.size))
-    across, down = np.triu_indices(width)
-    [sums] = rounds.ask("covariance", "newton.covariance", design.parameters(), (1, len(across)), radius**2)
-    covariance = np.zeros((width, width))
-    covariance[across, down] = sums / np.where(across == down, 1.0, CROSS) / (subjects * ROW**2)
-    values, vectors = np.linalg.eigh(covariance + np.triu(covariance, 1).T)
+    [sums] = rounds.ask("covariance", "newton.covariance", design.parameters(), (1, width * (width + 1) // 2), radius**2)
+    values, vectors = np.linalg.eigh(symmetric(sums) / (subjects * ROW**2))
     hidden = rounds.sigma("covariance", radius**2) * math.sqrt(width) / (subjects * ROW**2)
     damped = np.maximum(values, max(DAMP * hidden, LEAST_SPREAD**2)) + RIDGE * hidden
     matrix = np.rint(vectors / np.sqrt(damped) * (WHITE / ROW * 2.0**WHITE_BITS))
@@ -163,6 +158,7 @@ def _honest(w: Array, kept: Array, noise: float) -> Array:
     return np.append(shrunk, (low + high) / 2)
 
 
+@cache
 def _normal() -> tuple[Array, Array]:
     """Nodes and weights of the standard normal distribution (Gauss and Hermite)."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(41)
@@ -180,11 +176,9 @@ def gradient(batch: Batch, parameters: Mapping[str, Array]) -> Contribution:
     """Values (n, D + 1): (probability − label) · (whitened row, one), in units of 1/(ONE · WHITE)."""
     x = batch["features"]
     predicted = probability(logits(x, parameters["weights"], parameters["shapes"]), parameters["table"])
-    whole = np.empty((len(x), len(parameters["matrix"]) + 1))
-    white = whole[:, :-1]
-    np.matmul(rows(x, parameters), parameters["matrix"], out=white)
-    white *= 2.0**-WHITE_BITS
-    np.clip(np.trunc(white, out=white), -MAX_WHITE, MAX_WHITE, out=white)
+    matrix = np.pad(parameters["matrix"] * 2.0**-WHITE_BITS, ((0, 0), (0, 1)))
+    whole = rows(x, parameters) @ matrix  # exact below 2^53: rows have norms below 2^23, columns of the matrix 2^27 and these bits
+    np.trunc(whole, out=whole)
     whole[:, -1] = WHITE
     whole *= (predicted - ONE * batch["label"])[:, None]
     return Contribution(whole)

@@ -16,7 +16,7 @@ import numpy as np
 from engine.scale import UNIT
 from engine.trainers.prototypes import weighted_kmeans
 from engine.trainers.rounds import Rounds
-from governance.door import Array, Batch, Contribution, register
+from governance.door import Array, Batch, Contribution, register, symmetric
 
 SHARES = {"moments": 3.0, "covariance": 9.0, "cells": 22.0}
 """Shares of μ², one for each round (`engine.trainers.clusters` says what they were tuned on)."""
@@ -108,12 +108,8 @@ def moments_bound(d: int) -> float:
 def covariance_of(rounds: Rounds, spread: Spread) -> Array:
     """(d, d) noisy covariance about the mean, of rows clipped to the predicted spread."""
     d, radius = len(spread.mean), reach(spread)
-    parameters = {"mean": spread.mean, "radius": np.array([radius])}
-    rows, columns = np.triu_indices(d)
-    sums = rounds.ask("covariance", "clusters.covariance", parameters, (1, len(rows)), radius**2)[0]
-    upper = np.zeros((d, d))
-    upper[rows, columns] = sums / np.where(rows == columns, 1.0, math.sqrt(2)) / spread.subjects
-    return np.asarray(upper + np.triu(upper, 1).T)
+    sums = rounds.ask("covariance", "clusters.covariance", {"mean": spread.mean}, (1, d * (d + 1) // 2), radius**2)[0]
+    return symmetric(sums) / spread.subjects
 
 
 def reach(spread: Spread) -> float:
@@ -175,17 +171,8 @@ def moments(batch: Batch, parameters: Mapping[str, Array]) -> Contribution:
 
 @register("clusters.covariance")
 def covariance(batch: Batch, parameters: Mapping[str, Array]) -> Contribution:
-    """Values (n, d(d+1)/2): upper triangle of yyᵀ, y = x − mean clipped; off the diagonal times √2, so that the norm is ‖y‖²."""
-    y = np.subtract(batch["features"].T, parameters["mean"][:, None], order="C")
-    norm, radius = np.sqrt(np.einsum("ij,ij->j", y, y)), parameters["radius"][0]
-    y = np.trunc(y * np.where(norm > radius, radius / np.maximum(norm, 1.0), 1.0))
-    d, n = y.shape
-    values, place = np.empty((d * (d + 1) // 2, n)), 0
-    for row in range(d):
-        np.multiply(y[row], y[row], out=values[place])
-        np.multiply(y[row] * math.sqrt(2), y[row + 1 :], out=values[place + 1 : place + d - row])
-        place += d - row
-    return Contribution(np.trunc(values, out=values).T)
+    """Products of the values (n, d): x − mean."""
+    return Contribution(batch["features"] - parameters["mean"], products=True)
 
 
 @register("clusters.cells")

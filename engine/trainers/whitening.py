@@ -18,7 +18,7 @@ import numpy as np
 
 from engine.scale import UNIT
 from engine.trainers.rounds import Rounds
-from governance.door import Array, Batch, Contribution, register
+from governance.door import Array, Batch, Contribution, register, symmetric
 
 REACH = 1.2
 """Clip radius of centred rows, in root mean square norms."""
@@ -70,11 +70,8 @@ def whiten(rounds: Rounds, name: str, subjects: float, mean: Array, variance: Ar
     """One round, `name`: the inverse square root of the noisy covariance. `subjects`, `mean` and `variance` (d,) were released."""
     d = len(mean)
     radius = math.ceil(REACH * math.sqrt(variance.sum()))
-    rows_, columns = np.triu_indices(d)
-    [sums] = rounds.ask(name, "whitening.covariance", {"mean": mean}, (1, len(rows_)), radius**2)
-    covariance = np.zeros((d, d))
-    covariance[rows_, columns] = sums / np.where(rows_ == columns, 1.0, math.sqrt(2)) / subjects
-    values, vectors = np.linalg.eigh(covariance + np.triu(covariance, 1).T)
+    [sums] = rounds.ask(name, "whitening.covariance", {"mean": mean}, (1, d * (d + 1) // 2), radius**2)
+    values, vectors = np.linalg.eigh(symmetric(sums) / subjects)
     hidden = rounds.sigma(name, radius**2) * math.sqrt(d) / subjects
     damped = np.maximum(values, max(DAMP * hidden, LEAST_SPREAD**2)) + RIDGE * hidden
     matrix = np.rint(vectors / np.sqrt(damped) * (WHITE * 2.0**WHITE_BITS))
@@ -109,7 +106,5 @@ def taking_part(batch: Batch) -> Array:
 
 @register("whitening.covariance")
 def covariance(batch: Batch, parameters: Mapping[str, Array]) -> Contribution:
-    """Values (n, d(d+1)/2): upper triangle of yyᵀ, y = x − mean; off the diagonal times √2, so that the norm is ‖y‖²."""
-    y = (batch["features"] - parameters["mean"]) * taking_part(batch)
-    rows_, columns = np.triu_indices(y.shape[1])
-    return Contribution(np.trunc(y[:, rows_] * y[:, columns] * np.where(rows_ == columns, 1.0, math.sqrt(2))))
+    """Products of the values (n, d): x − mean; zero for whoever takes no part in a trial."""
+    return Contribution((batch["features"] - parameters["mean"]) * taking_part(batch), products=True)

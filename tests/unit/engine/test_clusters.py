@@ -101,10 +101,10 @@ def test_a_lloyd_offset_is_taken_from_the_nearest_centre_and_clipped() -> None:
     assert given.values[1, 6:].tolist() == [lloyd.COUNT, lloyd.SQUARE]
 
 
-def test_covariance_takes_the_upper_triangle() -> None:
-    step = {"mean": np.array([1.0, 0.0]), "radius": np.array([1e9])}
-    given = seeding.covariance({"features": np.array([[4.0, 5.0]])}, step)
-    assert given.values.tolist() == [[9.0, 21.0, 25.0]]  # 15·√2 truncates to 21
+def test_covariance_is_of_what_lies_from_the_mean() -> None:
+    given = seeding.covariance({"features": np.array([[4.0, 5.0]])}, {"mean": np.array([1.0, 0.0])})
+    assert given.products
+    assert given.values.tolist() == [[3.0, 5.0]]
 
 
 def test_cells_outside_the_box_count_in_the_outermost() -> None:
