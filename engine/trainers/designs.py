@@ -126,19 +126,23 @@ def rows(x: Array, parameters: Mapping[str, Array]) -> Array:
     of = parameters["of"].astype(np.int64)
     d = x.shape[1]
     found = np.empty((len(x), d + len(of)))
-    np.multiply(x - parameters["mean"], parameters["scale"], out=found[:, :d])
-    found[:, :d] *= 2.0**-SCALE_BITS
-    np.trunc(found[:, :d], out=found[:, :d])
-    start = 0
+    plain = x - parameters["mean"]
+    plain *= parameters["scale"] * 2.0**-SCALE_BITS
+    np.clip(np.trunc(plain, out=plain), -MAX_ROW, MAX_ROW, out=found[:, :d])
+    tables, start = np.clip(parameters["tables"], -MAX_ROW, MAX_ROW), d
     for feature, count in zip(*np.unique(of, return_counts=True), strict=True):
-        found[:, d + start : d + start + count] = parameters["tables"][:, start : start + count][bins(x[:, feature])]
+        found[:, start : start + count] = np.take(tables[:, start - d : start - d + count], bins(x[:, feature]), axis=0)
         start += count
-    return np.clip(found, -MAX_ROW, MAX_ROW, out=found)
+    return found
 
 
 @register("designs.moments")
 def moments(batch: Batch, parameters: Mapping[str, Array]) -> Contribution:
     """Values (n, 2 + d + d): UNIT, ±UNIT for the label, x, x²/UNIT."""
-    x = batch["features"]
-    label = (2 * batch["label"] - 1)[:, None]
-    return Contribution(np.hstack([np.full((len(x), 1), float(UNIT)), UNIT * label, x, np.trunc(x * x / UNIT)]))
+    x = batch["features"].T
+    values = np.empty((2 + 2 * len(x), x.shape[1]))
+    values[0] = UNIT
+    values[1] = UNIT * (2 * batch["label"] - 1)
+    values[2 : 2 + len(x)] = x
+    values[2 + len(x) :] = np.trunc(x * x / UNIT)
+    return Contribution(values.T)
