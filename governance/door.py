@@ -17,15 +17,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
 from fractions import Fraction
-from functools import cache
+from functools import cache, reduce
 from itertools import chain, islice
+from threading import Lock
 from typing import Any, NewType, Protocol
 
 import numpy as np
@@ -339,24 +339,27 @@ def to_units(released: NDArray[np.int64], query: Query) -> Array:
 def exact_sum(query: Query, batches: Iterable[Batch]) -> NDArray[np.int64]:
     """Inside the door only: the exact int64 sum of grid contributions, (b·s·m,), whatever the order of batches.
 
-    Threads work ahead by a few batches, so that memory does not grow with the subjects.
+    Threads take turns at what comes next, so that memory does not grow with the subjects.
     """
-    total = np.zeros(query.size, dtype=np.int64)
     pieces = _pieces(query, batches)
     first = list(islice(pieces, 2))
-    if len(first) < 2:  # a thread costs more than a small population
-        with _one_blas_thread():
-            return add(total, _sum_of(query, first[0])) if first else total
-    workers = os.cpu_count() or 1
-    waiting: deque[Future[NDArray[np.int64]]] = deque()
-    with _one_blas_thread(), ThreadPoolExecutor(workers) as pool:
-        for piece in chain(first, pieces):
-            waiting.append(pool.submit(_sum_of, query, piece))
-            while len(waiting) > 2 * workers:
-                total = add(total, waiting.popleft().result())
-        for last in waiting:
-            total = add(total, last.result())
-    return total
+    workers = min(len(first), os.cpu_count() or 1)  # a thread costs more than a small population
+    waiting, turn = chain(first, pieces), Lock()
+
+    def work(_: int) -> NDArray[np.int64]:
+        total = np.zeros(query.size, dtype=np.int64)
+        while True:
+            with turn:
+                piece = next(waiting, None)
+            if piece is None:
+                return total
+            total = add(total, _sum_of(query, piece))
+
+    with _one_blas_thread():
+        if workers < 2:
+            return work(0)
+        with ThreadPoolExecutor(workers) as pool:
+            return reduce(add, pool.map(work, range(workers)))
 
 
 def _pieces(query: Query, batches: Iterable[Batch]) -> Iterator[Rows]:
