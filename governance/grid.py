@@ -21,14 +21,13 @@ MAX_ROWS = 1 << 20
 MAX_VALUES = 1 << 22
 """Values held at a time, so that wide contributions (a covariance of 64 features has 2,080 values) fit into memory."""
 
-CACHED_VALUES, LEAST_ROWS, MOST_ROWS = 1 << 17, 1 << 12, 1 << 14
-"""Values that stay in a processor's own cache while they are clipped, subjects that are worth a call at least, and subjects whose
-features stay there too."""
+TURN_VALUES, LEAST_ROWS, MOST_ROWS = 1 << 19, 1 << 12, 1 << 16
+"""Values that a thread clips in its turn, and subjects at least and at most: of fewer, threads wait for each other, of more, for memory."""
 
 
 def rows_at_once(values: int) -> int:
     """How many subjects with so many `values` each are summed at a time, fewer than `MAX_ROWS`."""
-    return max(1, min(MOST_ROWS, MAX_VALUES // values, max(CACHED_VALUES // values, LEAST_ROWS)))
+    return max(1, min(MOST_ROWS, MAX_VALUES // values, max(TURN_VALUES // values, LEAST_ROWS)))
 
 
 def clip(values: NDArray[np.float64], bound: float) -> NDArray[np.float64]:
