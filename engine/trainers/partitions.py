@@ -150,15 +150,22 @@ class Mixture:
 
 
 def nearest(features: Features, sites: Array) -> Labels:
-    """Index of the nearest site, (n_subjects,), by exact integer distances; the lowest index wins a tie."""
-    with_constant = np.vstack([2 * sites.T, -np.einsum("ij,ij->i", sites, sites)])
-    rows = max(1, VALUES // len(sites))
+    """Index of the nearest site, (n_subjects,), by exact integer distances; sites go to the grid, and the lowest index wins a tie.
+
+    Whoever is nearest has the largest 2xᵀs − sᵀs. The index stands in the last bits of it, so that one maximum finds both: of m sites
+    in d dimensions it stays exact below 2^53 while m · d ≤ 2^20.
+    """
+    last, (m, d) = len(sites) - 1, sites.shape
+    sites, places = np.rint(sites), 1 << last.bit_length()
+    near = np.column_stack([2 * places * sites, np.arange(last, -1, -1) - places * np.einsum("ij,ij->i", sites, sites)])
+    rows = max(1, VALUES // m)
     found = np.empty(len(features), dtype=np.int64)
-    block = np.ones((rows, sites.shape[1] + 1))
+    block = np.ones((rows, d + 1))
     for start in range(0, len(features), rows):
         own = features[start : start + rows]
         block[: len(own), :-1] = own
-        (block[: len(own)] @ with_constant).argmax(axis=1, out=found[start : start + rows])
+        best = (near @ block[: len(own)].T).max(axis=0).astype(np.int64)
+        np.subtract(last, best & (places - 1), out=found[start : start + rows])
     return found
 
 
