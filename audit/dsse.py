@@ -25,12 +25,13 @@ def key_id(verifier: Verifier) -> str:
 
 
 def seal(payload_type: str, payload: bytes, signer: Signer) -> bytes:
-    """A signed envelope, as JSON."""
-    signature = signer.key.sign(pae(payload_type, payload))
+    """A signed envelope, as JSON; by more than one key while a rotation's overlap lasts."""
+    message = pae(payload_type, payload)
+    signed = [(key_id(each.verifier), each.key.sign(message)) for each in (signer, *signer.also)]
     envelope = {
         "payload": base64.b64encode(payload).decode(),
         "payloadType": payload_type,
-        "signatures": [{"keyid": key_id(signer.verifier), "sig": base64.b64encode(signature).decode()}],
+        "signatures": [{"keyid": name, "sig": base64.b64encode(signature).decode()} for name, signature in signed],
     }
     return json.dumps(envelope, indent=1).encode() + b"\n"
 

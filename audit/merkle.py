@@ -94,12 +94,19 @@ class CompactRange:
 
     def append(self, leaf: bytes) -> list[Node]:
         """Add a leaf hash; returns every subtree that it completes, itself first."""
-        made = [Node(0, self.size, leaf)]
-        while self.size >> made[-1].level & 1:
-            level, index, right = made[-1]
-            made.append(Node(level + 1, index >> 1, node_hash(self._hashes.pop(), right)))
-        self._hashes.append(made[-1].hash)
-        self.size += 1
+        return self.extend([leaf])
+
+    def extend(self, leaves: Sequence[bytes]) -> list[Node]:
+        """Add leaf hashes; returns every subtree that they complete, lower levels first."""
+        made, level, row, first, waiting = list[Node](), 0, list(leaves), self.size, self._hashes
+        self.size, self._hashes = self.size + len(row), []
+        while row or waiting:
+            made += [Node(level, index, value) for index, value in enumerate(row, first)]
+            if first % 2:  # the last complete subtree before waits for its sibling
+                row.insert(0, waiting.pop())
+            if len(row) % 2:
+                self._hashes.insert(0, row.pop())
+            row, first, level = parents(row), first // 2, level + 1
         return made
 
     def root(self) -> bytes:

@@ -1,80 +1,73 @@
 """The stand-alone verifier: one file that convinces somebody who trusts nobody here.
 
-    python verify.py --key KEY --database consentric.db --checkpoint checkpoint [--last-seen FILE] [--passport FILE …] [--json]
+    python verify.py --key KEY | --trust POLICY  [--database FILE --checkpoint FILE | --tiles FOLDER]  [--last-seen FILE]
+                     [--passport FILE …] [--proof FILE …] [--opening FILE …] [--json]
 
-It imports the standard library and `cryptography`, and nothing of ours: what an auditor has to read is this page, and a
-fault in the product's own hashing, parsing or accounting cannot hide itself here. So the tree of RFC 6962, the signed
-note, the slots, DSSE and the formula of ε are all written a second time, on purpose.
-
-A log is verified against checkpoints that KEY signed: those of the checkpoint file, the one in each passport, and the
-one remembered in `--last-seen`. Whoever holds the key, or restores an old database with its old checkpoint file, is found
-by the last two only. Exit code: 0 nothing found, 6 integrity broken, 2 wrong usage.
+It imports the standard library and `cryptography`, and nothing of ours: an auditor reads this page, and a fault in the product's own
+hashing, parsing or accounting cannot hide itself here. A log is held against checkpoints that its key signed: the newest, and those
+in passports, in proofs and in `--last-seen`. Whoever holds the key, or restores an old log with its old checkpoint, is found only by
+what was kept elsewhere, and by witnesses: `--trust` is a policy (C2SP tlog-policy) of logs, witnesses, and how many of these must have
+cosigned tiles and proofs. Of a key that was rotated, either will do. Exit code: 0 nothing found, 6 integrity broken, 2 wrong usage.
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
-import dataclasses
 import fcntl
 import hashlib
 import json
 import math
 import os
+import re
 import sqlite3
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from fractions import Fraction
+from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-BROKEN = 6
-SLOT, CHUNK, MOST_FINDINGS = 4096, 1 << 14, 100
-PAYLOAD_TYPE = "application/vnd.in-toto+json"
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-PREDICATE_TYPE = "https://consentric.dev/passport/v1"
-RELEASED = "build.released"
-TABLES = {
-    "log_entries": [("idx", "INTEGER", 1), ("body", "BLOB", 0)],
-    "log_nodes": [("level", "SMALLINT", 1), ("idx", "INTEGER", 2), ("hash", "BLOB", 0)],
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong: where, and what."""
-
-    place: str
-    problem: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """What came out; `entries` in the log, of which the first `covered` are under a checkpoint."""
-
-    findings: tuple[Finding, ...]
-    entries: int = 0
-    covered: int = 0
-
-    @property
-    def exit_code(self) -> int:
-        """0 or 6."""
-        return BROKEN if self.findings else 0
+BROKEN, SLOT, CHUNK, WIDTH, MOST_FINDINGS = 6, 4096, 1 << 14, 256, 100
+PAYLOAD_TYPE, STATEMENT_TYPE = "application/vnd.in-toto+json", "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE, OPENING = "https://consentric.dev/passport/v1", "https://consentric.dev/opening/v1"
+RELEASED, ROTATED, ROTATION = "build.released", "key.rotated", "consentric.dev/key-rotation/v1"
+PROOF, COMMITMENT, MANY = "c2sp.org/tlog-proof@v1", b"consentric.dev/commitment/v1", ("proof", "passport", "opening")
+ENTRIES, NODES = [("idx", "INTEGER", 1), ("body", "BLOB", 0)], [("level", "SMALLINT", 1), ("idx", "INTEGER", 2), ("hash", "BLOB", 0)]
+TABLES = {"log_entries": ENTRIES, "log_nodes": NODES}  # of each column name, type, and place in the key
+Link = tuple[int, bytes, bytes | None]  # an entry of the log, at an index, after a root where that is known
+MALFORMED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, OSError, sqlite3.Error)
 
 
 class Broken(Exception):
     """Something does not verify."""
 
 
-# ---- keys, signed notes, checkpoints (C2SP signed-note, tlog-checkpoint) ----
+class Finding(NamedTuple):
+    """One thing that is wrong: where, and what."""
+
+    place: str
+    problem: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Key:
-    """A verifier key `name+hash+base64(0x01 || Ed25519 public key)`."""
+def sha(*parts: bytes) -> bytes:
+    """SHA-256. A leaf is sha(b"\\0", body), a node sha(b"\\1", left, right) (RFC 6962, section 2.1)."""
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def decode(text: str) -> bytes:
+    """Base64 in its one canonical spelling; empty if it is none."""
+    with suppress(ValueError):
+        raw = base64.b64decode(text, validate=True)
+        return raw if base64.b64encode(raw).decode() == text else b""
+    return b""
+
+
+class Key(NamedTuple):
+    """A verifier key of C2SP signed-note: `name+hash+base64(algorithm || Ed25519 public key)`."""
 
     name: str
     id: bytes
@@ -82,418 +75,425 @@ class Key:
 
     def signed(self, signature: bytes, message: bytes) -> bool:
         """Whether this key signed `message`."""
-        try:
+        with suppress(InvalidSignature):
             Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
-        except InvalidSignature:
-            return False
-        return True
+            return True
+        return False
 
 
-def parse_key(text: str) -> Key:
-    """Read a verifier key. Raises ValueError."""
+def parse_key(text: str, algorithm: int = 1) -> Key:
+    """Read a verifier key: 1 Ed25519 of a log, 4 cosignatures of a witness. Raises ValueError."""
     name, hexadecimal, encoded = [*text.strip().split("+", 2), "", ""][:3]
-    raw = base64.b64decode(encoded, validate=True)
-    expected = hashlib.sha256(name.encode() + b"\n" + raw).digest()[:4]
-    if len(raw) != 33 or raw[0] != 1 or not name or hexadecimal != expected.hex():
-        raise ValueError(f"expected an Ed25519 verifier key `name+hash+key`, got `{text}`")
+    raw = decode(encoded)
+    expected = sha(name.encode(errors="surrogateescape"), b"\n", raw)[:4]
+    if len(raw) != 33 or raw[0] != algorithm or not name or hexadecimal != expected.hex():
+        raise ValueError(f"expected a verifier key `name+hash+key` of algorithm {algorithm}, got `{text}`")
     return Key(name, expected, raw[1:])
 
 
-@dataclasses.dataclass(frozen=True)
-class Head:
-    """A checkpoint that verified."""
+class Trust(NamedTuple):
+    """Whom to believe. `quorum`: a witness, or (how many, of which quorums). `chain`: keys of a log that rotated its own, in order, each
+    with the last size that the one before it signed."""
 
-    place: str
-    size: int
-    root: bytes
-    note: str
+    logs: tuple[Key, ...] = ()
+    witnesses: tuple[Key, ...] = ()
+    quorum: Any = (0, ())
+    chain: tuple[tuple[int, Key], ...] = ()
+
+    def signing(self, size: int | None = None) -> tuple[Key, ...]:
+        """Those that may have signed a tree of that size; without one, all."""
+        found = [key for after, key in self.chain if size is None or after < size]
+        return tuple(found if size is None else found[-1:]) or self.logs
+
+    def met(self, made: Iterable[Key], quorum: Any = None) -> bool:
+        """Whether these witnesses are a quorum."""
+        wanted = self.quorum if quorum is None else quorum
+        return wanted in made if isinstance(wanted, Key) else sum(self.met(made, each) for each in wanted[1]) >= wanted[0]
 
 
-def read_head(place: str, note: str, key: Key) -> Head:
-    """Verify and parse a checkpoint. Raises Broken."""
+def parse_policy(raw: bytes) -> Trust:
+    """Read a policy of C2SP tlog-policy; names are opaque bytes. Raises ValueError with the number of the line."""
+    logs, known, members, publics, quorum = list[Key](), dict[str, Any](), set[str](), set[bytes](), list[Any]()
+    for number, line in enumerate(raw.decode(errors="surrogateescape").split("\n"), 1):
+        words = re.findall("[^ \t]+", line) if not re.search("[\x00-\x08\x0b-\x1f\x7f]", line) else ["?"]
+        new, those = words[1:] and words[1] not in {*known, "none"}, words[3:]
+        count = {"any": "1", "all": str(len(those))}.get(words[2], words[2]) if those else ""
+        fits = re.fullmatch("[1-9][0-9]{0,8}", count) and int(count) <= len(those) == len({*those}) and {*those} <= known.keys() - members
+        match words:
+            case ["log", text] | ["log", text, _] if (key := parse_key(text)).public not in {each.public for each in logs}:
+                logs.append(key)
+            case ["witness", name, text] | ["witness", name, text, _] if new and (key := parse_key(text, 4)).public not in {*publics}:
+                known[name] = key
+                publics.add(key.public)
+            case ["group", name, *_] if new and fits:
+                known[name], members = (int(count), tuple(known[each] for each in those)), members | {*those}
+            case ["quorum", name] if not quorum and name in {*known, "none"}:
+                quorum.append(known.get(name, (0, ())))
+            case [first, *_] if not first.startswith("#"):
+                raise ValueError(f"line {number} of the policy is wrong, or says something twice: `{line}`")
+    if not quorum or raw[-1:] != b"\n":
+        raise ValueError("the policy has no quorum, or was cut: its last line does not end")
+    return Trust(tuple(logs), tuple(each for each in known.values() if isinstance(each, Key)), quorum[0])
+
+
+def signers(note: str, keys: Iterable[Key], cosigned: bool = False) -> tuple[str, list[Key]]:
+    """The text of a note, and those of `keys` that signed it, or cosigned it (C2SP tlog-cosignature). Raises Broken for a wrong one."""
     text, _, signatures = note.rpartition("\n\n")
-    message = (text + "\n").encode()
-    prefix = f"— {key.name} "
-    made = [_decode(line[len(prefix) :]) for line in signatures.split("\n")[:-1] if line.startswith(prefix)]
-    made = [signature[4:] for signature in made if signature[:4] == key.id]
+    parts = [line.split(" ") for line in signatures.split("\n")[:-1]]
+    raws = [(part[1], decode(part[2])) for part in parts if len(part) == 3 and part[0] == "—"]
+    made = [(key, raw[4:]) for key in keys for name, raw in raws if (name, raw[:4]) == (key.name, key.id)]
+    for key, raw in made:
+        header = f"cosignature/v1\ntime {int.from_bytes(raw[:8], 'big')}\n" if cosigned else ""
+        if not key.signed(raw[8:] if cosigned else raw, f"{header}{text}\n".encode()):
+            raise Broken(f"the signature is wrong, of {'witness' if cosigned else 'log'} `{key.name}` with key {key.id.hex()}")
+    return text, [key for key, _ in made]
+
+
+def claimed(note: str) -> int:
+    """The size that a note claims; 0 if it is no checkpoint."""
+    return int((re.findall("^[^\n]+\n(0|[1-9][0-9]{0,17})\n", note) or ["0"])[0])
+
+
+def read_head(note: str, trust: Trust | Key, quorum: bool = False) -> tuple[int, bytes]:
+    """Size and root of a checkpoint that verifies (C2SP tlog-checkpoint). Raises Broken, for want of a `quorum` that is asked for too."""
+    trust = Trust((trust,)) if isinstance(trust, Key) else trust
+    (text, made), size = signers(note, keys := trust.signing(claimed(note))), claimed(note)
     if not made:
-        raise Broken(f"not signed by `{key.name}` with key {key.id.hex()}")
-    if not key.signed(made[0], message):
-        raise Broken("the signature is wrong")
-    lines = text.split("\n")
-    if len(lines) < 3 or "" in lines or lines[0] != key.name or not lines[1].isdecimal() or str(int(lines[1])) != lines[1]:
+        raise Broken("not signed by " + " or ".join(f"`{key.name}` with key {key.id.hex()}" for key in keys))
+    lines = [*text.split("\n"), ""]
+    if lines[:2] != [made[0].name, str(size)] or len(root := decode(lines[2])) != 32 or "" in lines[:-1] or note[-1] != "\n":
         raise Broken("signed, but not a checkpoint of this log")
-    root = _decode(lines[2])
-    if len(root) != 32:
-        raise Broken("signed, but its root is no SHA-256 hash")
-    return Head(place, int(lines[1]), root, note)
+    witnesses = signers(note, trust.witnesses, cosigned=True)[1]
+    if quorum and not trust.met(witnesses):
+        raise Broken(f"has no quorum, it is cosigned by {[key.name for key in witnesses]}")
+    return size, root
 
 
-def read_slots(path: Path, key: Key) -> tuple[list[Head], list[Finding]]:
-    """Both slots of a checkpoint file: SHA-256(rest), then the rest: length (4 bytes), note, zeros."""
-    heads, findings = list[Head](), list[Finding]()
-    try:
-        with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH)  # not while a slot is being written
-            data = file.read(2 * SLOT + 1)
-    except OSError as error:
-        return heads, [Finding(f"checkpoint file `{path}`", f"cannot be read: {error.strerror}")]
-    if len(data) != 2 * SLOT:
-        findings.append(Finding(f"checkpoint file `{path}`", f"expected {2 * SLOT} bytes, got {len(data)} or more"))
-    for number in (0, 1):
-        place, raw = f"checkpoint slot {number}", data[number * SLOT : (number + 1) * SLOT]
-        rest = raw[32:]
-        if hashlib.sha256(rest).digest() != raw[:32] or len(raw) != SLOT:
-            findings.append(Finding(place, "damaged: an edit, or a write that a crash interrupted and the next command mends"))
-            continue
-        try:
-            end = 4 + int.from_bytes(rest[:4], "big")
-            if rest[end:].strip(b"\0"):
-                raise Broken("holds something behind its note")
-            heads.append(read_head(place, rest[4:end].decode(errors="replace"), key))
-        except Broken as error:
-            findings.append(Finding(place, str(error)))
-    return heads, findings
+def slots(path: Path) -> tuple[list[tuple[str, str]], list[Finding]]:
+    """The notes in a checkpoint file of two slots: SHA-256(rest), then the rest: length (4 bytes), note, zeros."""
+    notes, findings = list[tuple[str, str]](), list[Finding]()
+    with found(findings, f"checkpoint file `{path}`"), open(path, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # not while a slot is being written
+        data = file.read(2 * SLOT + 1)
+        for place, raw in (("checkpoint slot 0", data[:SLOT]), ("checkpoint slot 1", data[SLOT : 2 * SLOT])):
+            with found(findings, place):
+                if sha(raw[32:]) != raw[:32] or len(raw) != SLOT:
+                    raise Broken("damaged: an edit, or a write that a crash interrupted and the next command mends")
+                if raw[(end := 36 + int.from_bytes(raw[32:36], "big")) :].strip(b"\0"):
+                    raise Broken("holds something behind its note")
+                notes.append((place, raw[36:end].decode(errors="replace")))
+        if len(data) != 2 * SLOT:
+            raise Broken(f"expected {2 * SLOT} bytes, got {len(data)} or more")
+    return notes, findings
 
 
-# ---- the tree (RFC 6962, section 2.1) ----
-
-
-def leaf_hash(body: bytes) -> bytes:
-    """SHA-256(0x00 || body)."""
-    return hashlib.sha256(b"\x00" + body).digest()
-
-
-def node_hash(left: bytes, right: bytes) -> bytes:
-    """SHA-256(0x01 || left || right)."""
-    return hashlib.sha256(b"\x01" + left + right).digest()
+def follow(trust: Trust, links: Iterable[Link]) -> tuple[Trust, list[Finding]]:
+    """Who signs which trees of a log. A link is an entry, at an index of the log, after a root where that is known. One that rotates
+    the log's key holds a note that names the key before and the key after, and that both signed: either leads to the other."""
+    chain, findings = list[tuple[int, Key]](), list[Finding]()
+    for index, body, root in links:
+        entry = json.loads(body) if body[:1] == b"{" else {}
+        if (entry.get("action"), entry.get("facts", {}).get("key")) == (ROTATED, "log"):
+            with found(findings, f"entry {index}"):
+                tag, origin, at, before, *named = (note := entry["facts"]["note"]).split("\n")[:6]
+                old, new = map(parse_key, named)
+                signed = len(signers(note, (old, new))[1]) == 2 and {old.name, new.name} == {origin}
+                fits = root in (None, decode(before)) and (not chain or chain[-1][1] == old)
+                if (tag, at, signed, fits) != (ROTATION, str(index), True, True):
+                    raise Broken("rotates a key of another place or log, or not by both keys: the one that counts, and the next")
+                chain = [*(chain or [(-1, old)]), (index, new)]
+    held = {key for _, key in chain} & {*trust.logs}
+    if chain and not held:
+        findings.append(Finding("key", f"is none of those that signed the log: {[key.id.hex() for _, key in chain]}"))
+    return trust._replace(chain=tuple(chain) if held else ()), findings
 
 
 def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes], root: bytes) -> None:
-    """RFC 9162, section 2.1.3.2. Raises Broken."""
-    if not 0 <= index < size or len(leaf) != 32:
-        raise Broken(f"leaf {index} is outside a tree of {size}, or is no hash")
-    fn, sn, r = index, size - 1, leaf
-    for p in proof:
-        if sn == 0:
-            raise Broken("the inclusion proof is too long")
-        if fn & 1 or fn == sn:
-            r = node_hash(p, r)
-            while not fn & 1 and fn:
-                fn, sn = fn >> 1, sn >> 1
-        else:
-            r = node_hash(r, p)
-        fn, sn = fn >> 1, sn >> 1
-    if sn or r != root:
+    """Climb PATH(index, D[size]) of RFC 6962, section 2.1.1, whose last hash is that of the other half. Raises Broken."""
+
+    def climb(index: int, size: int, path: Sequence[bytes]) -> bytes:
+        if not 0 <= index < size or (size == 1) != (not path):
+            raise Broken("the inclusion proof is too long or too short, or its leaf is outside the tree")
+        if size == 1:
+            return leaf
+        half, last, rest = 1 << (size - 1).bit_length() - 1, path[-1], path[:-1]
+        return sha(b"\1", climb(index, half, rest), last) if index < half else sha(b"\1", last, climb(index - half, size - half, rest))
+
+    if len(leaf) != 32 or climb(index, size, proof) != root:
         raise Broken("the inclusion proof does not lead to the signed root")
 
 
-class Tree:
-    """Recomputes the tree from leaves as they stream by, and compares every complete subtree with the stored node."""
+def recompute(database: sqlite3.Connection, step: int, sizes: set[int]) -> tuple[int, dict[int, bytes], list[Link], list[Finding]]:
+    """Number of entries, the root at each of `sizes`, entries that may rotate the log's key, and what does not match: leaves stream by,
+    and of each `step`th level what is stored is compared with what was computed."""
+    findings, wrong, links, position = list[Finding](), set[tuple[int, int]](), list[Link](), 0
+    done, waiting = [0] * 64, [list[bytes]() for _ in range(64)]  # by level: nodes computed, and any one that waits for its sibling
 
-    def __init__(self, database: sqlite3.Connection) -> None:
-        self._database = database
-        self._done: list[int] = []  # nodes computed, by level
-        self._open: list[list[bytes]] = []  # by level, the node (if any) that waits for its sibling
-        self._wrong: set[tuple[int, int]] = set()
-        self.findings: list[Finding] = []
-
-    def extend(self, hashes: list[bytes]) -> None:
-        """Add leaf hashes."""
-        level = 0
-        while hashes:
-            if level == len(self._done):
-                self._done.append(0)
-                self._open.append([])
-            self._compare(level, self._done[level], hashes)
-            self._done[level] += len(hashes)
-            row = self._open[level] + hashes
-            self._open[level] = [row.pop()] if len(row) % 2 else []
-            sha256 = hashlib.sha256
-            hashes = [sha256(b"\x01" + left + right).digest() for left, right in zip(row[::2], row[1::2], strict=True)]
-            level += 1
-
-    def root(self) -> bytes:
-        """The root so far."""
-        waiting = [node for level in self._open for node in level]
-        if not waiting:
-            return hashlib.sha256().digest()
-        root = waiting[0]
-        for left in waiting[1:]:
-            root = node_hash(left, root)
-        return root
-
-    def finish(self) -> None:
-        """No node may be stored that the tree does not have."""
-        (stored,) = self._database.execute("SELECT count(*) FROM log_nodes").fetchone()
-        if stored != sum(self._done):
-            self.findings.append(Finding("log_nodes", f"expected {sum(self._done)} nodes for these entries, got {stored}"))
-
-    def _compare(self, level: int, start: int, hashes: list[bytes]) -> None:
+    def compare(level: int, start: int, hashes: list[bytes]) -> None:
         query = "SELECT idx, hash FROM log_nodes WHERE level = ? AND idx >= ? AND idx < ? ORDER BY idx"
-        stored = self._database.execute(query, (level, start, start + len(hashes))).fetchall()
-        computed = list(zip(range(start, start + len(hashes)), hashes, strict=True))
-        if stored == computed:
-            return
-        found = dict(stored)
-        for index, value in computed:
-            if found.get(index) == value:
-                continue
-            below = {(level - 1, 2 * index), (level - 1, 2 * index + 1)} & self._wrong
-            if len(self.findings) < MOST_FINDINGS:
-                self._wrong.add((level, index))
-                if not below:  # what stands above a wrong node is wrong too, and says nothing new
+        stored = database.execute(query, (level, start, start + len(hashes))).fetchall()
+        computed, at = list(enumerate(hashes, start)), dict(stored)
+        for index, value in computed if stored != computed and len(findings) < MOST_FINDINGS else ():
+            if at.get(index) != value:
+                wrong.add((level, index))
+                if not {(level - 1, 2 * index), (level - 1, 2 * index + 1)} & wrong:  # what stands above one is wrong too
                     place = f"node at level {level}, index {index}" if level else f"entry {index}"
-                    reason = "its stored hash is missing" if index not in found else "does not match its stored hash"
-                    self.findings.append(Finding(place, reason))
+                    findings.append(Finding(place, "does not match its stored hash" if index in at else "its stored hash is missing"))
+        del findings[MOST_FINDINGS:]
+
+    def root() -> bytes:
+        return reduce(lambda right, left: sha(b"\1", left, right), [node for level in waiting for node in level] or [sha()])
+
+    roots, cursor = {0: root()}, database.execute("SELECT idx, body FROM log_entries ORDER BY idx")
+    while rows := cursor.fetchmany(CHUNK):
+        wrong_at = next((n for n, (index, body) in enumerate(rows) if index != position + n or type(body) is not bytes), None)
+        rows, bad = (rows, None) if wrong_at is None else (rows[:wrong_at], rows[wrong_at])
+        turns, end = {index for index, body in rows if b'"key.rotated"' in body}, position + len(rows)
+        for stop in sorted({each for each in sizes | turns if position < each < end} | {end}):
+            hashes, level, sha256 = [sha(b"\0", body) for _, body in rows[: stop - position]], 0, hashlib.sha256
+            while hashes:
+                if level % step == 0:
+                    compare(level, done[level], hashes)
+                done[level] += len(hashes)
+                row = waiting[level] + hashes
+                waiting[level] = [row.pop()] if len(row) % 2 else []
+                hashes = [sha256(b"\1" + left + right).digest() for left, right in zip(row[::2], row[1::2], strict=True)]
+                level += 1
+            rows, position, roots[stop] = rows[stop - position :], stop, root()
+            links += [(stop, rows[0][1], roots[stop])] if stop in turns and rows else []
+        if bad is not None:
+            problem = f"is no blob but {type(bad[1]).__name__}" if bad[0] == position else f"is missing: the next one stored is {bad[0]}"
+            return position, roots, links, [*findings, Finding(f"entry {position}", problem)]
+    (stored,), expected = database.execute("SELECT count(*) FROM log_nodes").fetchone(), sum(done[::step])
+    if stored != expected:
+        findings.append(Finding("log_nodes", f"expected {expected} nodes for these entries, got {stored}"))
+    return position, roots, links, findings
 
 
-# ---- the log ----
-
-
-def verify_log(database: Path, checkpoint: Path, key: Key, last_seen: Path | None = None, held: Iterable[Head] = ()) -> Report:
-    """Recompute the log and hold it against every checkpoint. `held`: checkpoints kept elsewhere, which it must agree with.
-
-    `last_seen` is a file that this function keeps: the newest checkpoint of the last run that found nothing.
-    """
-    # 1. checkpoints first: the log that is read afterwards can only be longer
-    slots, findings = read_slots(checkpoint, key)
-    newest = max(slots, key=lambda head: head.size, default=None)
-    heads = [*slots, *held]
-    if last_seen is not None and last_seen.exists():
-        try:
-            seen = read_head("last-seen checkpoint", last_seen.read_text(encoding="utf-8"), key)
-            heads.append(seen)
-            if newest is not None and newest.size < seen.size:
-                findings.append(Finding("checkpoint file", f"went back from size {seen.size} to {newest.size}"))
-        except (Broken, OSError, UnicodeDecodeError) as error:
-            findings.append(Finding("last-seen checkpoint", str(error)))
-    # 2. every leaf and node, in one consistent read
-    try:
-        still = "" if os.access(database.parent, os.W_OK) else "&immutable=1"  # a copy that nobody may write needs no lock file
-        connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro{still}", uri=True, isolation_level=None)
-        connection.text_factory = lambda raw: raw.decode(errors="replace")  # text where a blob belongs must not stop us
-        try:
-            connection.execute("BEGIN")
-            if unlike := _schema(connection):
-                return Report((*findings, *unlike))
-            entries, roots, more = _recompute(connection, {head.size for head in heads})
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        return Report((*findings, Finding(f"database `{database}`", f"cannot be read: {error}")))
-    findings += more
-    # 3. sizes and roots
-    for head in heads:
-        if head.size > entries:
-            findings.append(Finding(head.place, f"covers {head.size} entries, the log holds only the first {entries}"))
-        elif roots.get(head.size) != head.root:
-            findings.append(Finding(head.place, f"was signed over another root for {head.size} entries"))
-    # 4. remember
-    if last_seen is not None and newest is not None and not findings:
-        temporary = last_seen.with_name(last_seen.name + ".new")
-        temporary.write_text(newest.note, encoding="utf-8")
-        os.replace(temporary, last_seen)
-    return Report(tuple(findings), entries, min(entries, newest.size if newest else 0))
-
-
-def _recompute(database: sqlite3.Connection, sizes: set[int]) -> tuple[int, dict[int, bytes], list[Finding]]:
-    """Number of entries, the root at each of `sizes`, and what does not match."""
-    tree, position = Tree(database), 0
-    roots = {0: tree.root()}
-    cursor = database.execute("SELECT idx, body FROM log_entries ORDER BY idx")
-    while True:
-        stop = min((size for size in sizes if size > position), default=position + CHUNK)
-        rows = cursor.fetchmany(min(CHUNK, stop - position))
-        for expected, (index, body) in enumerate(rows, position):
-            if index != expected:
-                return expected, roots, [*tree.findings, Finding(f"entry {expected}", f"is missing: the next one stored is {index}")]
-            if type(body) is not bytes:
-                return expected, roots, [*tree.findings, Finding(f"entry {expected}", f"its body is no blob but {type(body).__name__}")]
-        if not rows:
-            tree.finish()
-            return position, roots, tree.findings
-        tree.extend([leaf_hash(body) for _, body in rows])
-        position += len(rows)
-        roots[position] = tree.root()
-
-
-def _schema(database: sqlite3.Connection) -> list[Finding]:
-    """The two tables as they were made: no column that nothing covers, no view, no trigger."""
-    findings = []
+def open_database(path: Path) -> sqlite3.Connection:
+    """One consistent read of the two tables as they were made: no column that nothing covers, no view, no trigger. Raises Broken."""
+    still = "" if os.access(path.parent, os.W_OK) else "&immutable=1"  # a copy that nobody may write needs no lock file
+    database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro{still}", uri=True, isolation_level=None)
+    database.text_factory = lambda raw: raw.decode(errors="replace")  # text where a blob belongs must not stop us
+    database.execute("BEGIN")
     for table, expected in TABLES.items():
         columns = [(row[1], row[2].upper(), row[5]) for row in database.execute(f"PRAGMA table_info({table})")]
         kinds = database.execute("SELECT type, name FROM sqlite_master WHERE tbl_name = ? AND type <> 'index'", (table,)).fetchall()
         if columns != expected or kinds != [("table", table)]:
-            findings.append(Finding(f"table {table}", "is not as it was made"))
-    return findings
+            raise Broken(f"table {table} is not as it was made")
+    return database
 
 
-# ---- passports (DSSE, in-toto Statement v1) ----
+def open_tiles(folder: Path, size: int) -> sqlite3.Connection:
+    """The same, in a file that goes away, of C2SP tlog-tiles: hashes of each eighth level, and bundles of length in two bytes, entry, …"""
+    database = sqlite3.connect("", isolation_level=None)
+    database.executescript("CREATE TABLE log_entries (idx INTEGER PRIMARY KEY, body); CREATE TABLE log_nodes (level, idx, hash)")
+    database.executescript("CREATE UNIQUE INDEX place ON log_nodes (level, idx); BEGIN")
+    for level in range(-1, size.bit_length() // 8 + 1):
+        for start in range(0, total := size >> 8 * max(level, 0), WIDTH):
+            *upper, last = [f"{int(part):03}" for part in f"{start // WIDTH:,}".split(",")]
+            path, width = folder.joinpath("entries" if level < 0 else str(level), *(f"x{part}" for part in upper), last), WIDTH
+            if not path.is_file():  # else the partial one may be gone
+                path, width = path.with_name(f"{last}.p") / str(total - start), total - start
+            raw, parts, skip = path.read_bytes() if path.is_file() else b"", list[bytes](), 2 if level < 0 else 0
+            while raw:
+                end = 2 + int.from_bytes(raw[:2], "big") if skip else 32
+                parts, raw = [*parts, raw[skip:end]], raw[end:]
+            if len(parts) == width:  # else it is not what it says: nothing of it is taken, and its entries are missing
+                row, marks = ((8 * level,), "?, ?, ?") if level >= 0 else ((), "?, ?")
+                rows = [(*row, index, part) for index, part in enumerate(parts[: total - start], start)]
+                database.executemany(f"INSERT INTO {'log_nodes' if level >= 0 else 'log_entries'} VALUES ({marks})", rows)
+    return database
 
 
-def verify_passport(envelope: bytes, key: Key, place: str = "passport") -> tuple[list[Finding], Head | None]:
-    """Signature, log proof, and ε of the Gaussian part; also gives the checkpoint that the passport carries."""
-    try:
-        # 1. the envelope: DSSE's pre-authentication encoding, signed by the key
-        document = json.loads(envelope)
-        payload = base64.b64decode(document["payload"], validate=True)
-        kind = document["payloadType"]
-        message = b"DSSEv1 %d %s %d %s" % (len(kind.encode()), kind.encode(), len(payload), payload)
-        if kind != PAYLOAD_TYPE or not any(key.signed(_decode(each["sig"]), message) for each in document["signatures"]):
-            return [Finding(place, f"is not signed by `{key.name}` with key {key.id.hex()}")], None
-        # 2. the statement
-        statement = json.loads(payload)
-        if (statement["_type"], statement["predicateType"]) != (STATEMENT_TYPE, PREDICATE_TYPE):
-            return [Finding(place, f"expected a {PREDICATE_TYPE} statement, got {statement['predicateType']}")], None
-        passport, proof = statement["predicate"]["passport"], statement["predicate"]["log"]
-        findings, head = _check_proof(statement, passport, proof, key, place)
-        return [*findings, *_costs(passport, place)], head
-    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-        return [Finding(place, f"is malformed: {type(error).__name__} {error}")], None
+class Report(NamedTuple):
+    """What came out; `entries` in the log, of which the first `covered` are under a checkpoint; `trust`: with every key of the log."""
+
+    findings: tuple[Finding, ...]
+    entries: int = 0
+    covered: int = 0
+    trust: Trust = Trust()
 
 
-def _costs(passport: dict[str, Any], place: str) -> list[Finding]:
-    """What the build cost, and the snapshot that it shows; without an ε, that it shows nothing of what was learned."""
-    shown = [what for what in ("utility", "fairness", "recipients") if passport["privacy"]["epsilon"] is None and passport[what]]
-    problems = [problem for part in ("privacy", "snapshot") for problem in check_privacy(passport[part])]
-    problems += ["its snapshot names no ε"] if passport["snapshot"]["epsilon"] is None else []
-    return [Finding(place, problem) for problem in (*problems, *(f"it shows `{what}` and names no ε" for what in shown))]
-
-
-def _check_proof(
-    statement: dict[str, Any], passport: dict[str, Any], proof: dict[str, Any], key: Key, place: str
-) -> tuple[list[Finding], Head | None]:
-    """The log holds the release, and the release names this very passport."""
-    findings = []
-    entry = proof["entry"].encode()
-    digest = hashlib.sha256(canonical(passport)).hexdigest()
-    facts = json.loads(entry)["facts"]
-    if facts.get("passport") != digest or facts.get("build") != passport["build"]:
-        findings.append(Finding(place, "its log entry is about another passport or build"))
-    if json.loads(entry)["action"] != RELEASED:
-        findings.append(Finding(place, f"its log entry is no release, expected the action `{RELEASED}`"))
-    if [subject["digest"].get("sha256") for subject in statement["subject"]] != [hashlib.sha256(entry).hexdigest()]:
-        findings.append(Finding(place, "its subject is not its log entry"))
-    try:
-        head = read_head(f"checkpoint of {place}", proof["checkpoint"], key)
-        verify_inclusion(proof["index"], head.size, leaf_hash(entry), [_decode(each) for each in proof["hashes"]], head.root)
-    except Broken as error:
-        return [*findings, Finding(place, f"its log proof fails: {error}")], None
-    return findings, head
+def verify_log(log: Path, checkpoint: Path, trust: Trust | Key, last_seen: Path | None = None, held: Sequence[Any] = ()) -> Report:
+    """Recompute a log, in a database with its file of two slots, or in a folder of tiles with a checkpoint under its quorum, and hold it
+    against that and `held` (place and note). `last_seen` is a file that keeps the newest checkpoint of the last run that found nothing."""
+    entries, newest, best, findings, tiles = 0, -1, "", list[Finding](), log.is_dir()
+    trust = Trust((trust,)) if isinstance(trust, Key) else trust
+    with found(findings, f"log `{log}`"):
+        # 1. checkpoints first: the log that is read afterwards can only be longer
+        own, wrong = slots(checkpoint) if not tiles else ([("checkpoint", checkpoint.read_text(encoding="utf-8"))], [])
+        seen = [("last-seen checkpoint", last_seen.read_text(errors="replace"))] if last_seen and last_seen.exists() else []
+        sizes = {claimed(note) for _, note in (*own, *held, *seen)}
+        # 2. every leaf and node
+        with closing(open_tiles(log / "tile", max(sizes)) if tiles else open_database(log)) as database:
+            entries, roots, links, more = recompute(database, 8 if tiles else 1, sizes)
+        # 3. whose keys count; signatures, sizes and roots
+        trust, broken = follow(trust, links)
+        findings += [*wrong, *more, *broken]
+        for place, note in (*own, *held, *seen):
+            with found(findings, place):
+                size, root = read_head(note, trust, quorum=tiles and (place, note) in own)
+                newest, best = (size, note) if (place, note) in own and size > newest else (newest, best)
+                if size > entries:
+                    raise Broken(f"covers {size} entries, the log holds only the first {entries}")
+                if roots[size] != root:
+                    raise Broken(f"was signed over another root for {size} entries")
+        if seen and claimed(seen[0][1]) > newest:
+            findings.append(Finding("checkpoint file", f"went back from size {claimed(seen[0][1])} to {newest}"))
+        # 4. remember
+        if last_seen is not None and not findings:
+            (temporary := last_seen.with_name(last_seen.name + ".new")).write_text(best, encoding="utf-8")
+            os.replace(temporary, last_seen)
+    return Report(tuple(findings), entries, min(entries, max(newest, 0)), trust)
 
 
 def canonical(passport: object) -> bytes:
-    """The bytes that a passport's digest is taken over: sorted keys, no spaces, UTF-8."""
+    """The bytes that a digest is taken over: JSON with sorted keys, no spaces, UTF-8."""
     return json.dumps(passport, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-# ---- ε of the Gaussian part (Dong, Roth, Su 2022, Corollary 2.13) ----
-
-
-def delta_of(epsilon: float, mu: float, draws: int) -> float:
-    """δ(ε) = Φ(−ε/μ + μ/2) − e^ε Φ(−ε/μ − μ/2) of μ-GDP, and (1 + e^ε)·draws·0.0202/2^48 for the noise being discrete."""
-
-    def normal(x: float) -> float:
-        return 0.5 * math.erfc(-x / math.sqrt(2))
-
-    gaussian = 0.0
-    if mu > 0:
-        tail = normal(-epsilon / mu - mu / 2)
-        gaussian = normal(-epsilon / mu + mu / 2) - (math.exp(epsilon + math.log(tail)) if tail > 0 else 0.0)
-    return max(0.0, gaussian) + (1 + math.exp(epsilon)) * draws * 0.0202 / 2**48
-
-
-def epsilon_of(mu_squared: Fraction, draws: int, delta: float) -> float:
-    """The least ε that holds at δ; infinite if none up to 700 does."""
-    if mu_squared == 0 and draws == 0:
-        return 0.0
-    # δ(ε) is convex: it falls, and rises again with discreteness; what is sought is where it falls to δ
-    mu, low, high = math.sqrt(mu_squared), 0.0, 700.0
-    for _ in range(150):
-        left, right = (2 * low + high) / 3, (low + 2 * high) / 3
-        low, high = (low, right) if delta_of(left, mu, draws) <= delta_of(right, mu, draws) else (left, high)
-    if delta_of(high, mu, draws) > delta:
-        return math.inf
-    low = 0.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if delta_of(middle, mu, draws) > delta else (low, middle)
-    return high
+def verify_passport(envelope: bytes, trust: Trust | Key, place: str = "passport") -> tuple[list[Finding], tuple[int, bytes] | None]:
+    """Signature, log proof under its quorum, and ε of Gaussian draws (no block is composed again); also gives the checkpoint it carries."""
+    findings, heads, trust = list[Finding](), list[tuple[int, bytes]](), Trust((trust,)) if isinstance(trust, Key) else trust
+    with found(findings, place):
+        # 1. the envelope: DSSE's pre-authentication encoding, signed by a key of the log
+        payload, kind = base64.b64decode((document := json.loads(envelope))["payload"], validate=True), document["payloadType"]
+        message = b"DSSEv1 %d %s %d %s" % (len(kind.encode()), kind.encode(), len(payload), payload)
+        if kind != PAYLOAD_TYPE or not any(k.signed(decode(s["sig"]), message) for s in document["signatures"] for k in trust.signing()):
+            raise Broken("is not signed by " + " or ".join(f"`{key.name}` with key {key.id.hex()}" for key in trust.signing()))
+        # 2. the statement
+        statement = json.loads(payload)
+        if (statement["_type"], statement["predicateType"]) != (STATEMENT_TYPE, PREDICATE_TYPE):
+            raise Broken(f"expected a {PREDICATE_TYPE} statement, got {statement['predicateType']}")
+        passport, proof = statement["predicate"]["passport"], statement["predicate"]["log"]
+        # 3. the log holds the release, and the release names this very passport
+        raw, entry = proof["entry"].encode(), json.loads(proof["entry"])
+        other = (entry["facts"].get("passport"), entry["facts"].get("build")) != (sha(canonical(passport)).hex(), passport["build"])
+        digests = [subject["digest"].get("sha256") for subject in statement["subject"]]
+        findings += [Finding(place, "its log entry is about another passport or build")] * other
+        findings += [Finding(place, f"its log entry is no release, expected `{RELEASED}`")] * (entry["action"] != RELEASED)
+        findings += [Finding(place, "its subject is not its log entry")] * (digests != [sha(raw).hex()])
+        with found(findings, place, "its log proof fails: "):
+            size, root = read_head(proof["checkpoint"], trust, quorum=True)
+            verify_inclusion(proof["index"], size, sha(b"\0", raw), [decode(each) for each in proof["hashes"]], root)
+            heads.append((size, root))
+        # 4. what the build cost, and the snapshot that it shows; without an ε, that it shows nothing of what was learned
+        shown = [what for what in ("utility", "fairness", "recipients") if passport["privacy"]["epsilon"] is None and passport[what]]
+        problems = [problem for part in ("privacy", "snapshot") for problem in check_privacy(passport[part])]
+        problems += ["its snapshot names no ε"] * (passport["snapshot"]["epsilon"] is None)
+        findings += [Finding(place, problem) for problem in (*problems, *(f"it shows `{what}` and names no ε" for what in shown))]
+    return findings, heads[0] if heads else None
 
 
 def check_privacy(privacy: dict[str, Any]) -> list[str]:
-    """The transcript adds up to what was charged, each line's noise is worth its μ², and ε is what that gives; a block is not composed."""
-    problems = []
-    total, draws = Fraction(privacy["mu_squared"]), int(privacy["draws"])
-    rows = [(Fraction(row["mu_squared"]), row) for row in privacy["transcript"]]
-    if privacy["epsilon"] is None and not (total or draws or rows):  # learned without differential privacy, and nothing can be paid for
+    """The transcript adds up to what was charged, each line's noise is worth its μ², and ε is what that gives: with μ-GDP
+    δ(ε) = Φ(−ε/μ + μ/2) − e^ε Φ(−ε/μ − μ/2) (Dong, Roth, Su 2022, Corollary 2.13), and (1 + e^ε)·draws·0.0202/2^48: noise is discrete."""
+    total, draws, claim, delta = Fraction(privacy["mu_squared"]), int(privacy["draws"]), privacy["epsilon"], privacy["delta"]
+    rows, mu = [(Fraction(row["mu_squared"]), row) for row in privacy["transcript"]], math.sqrt(total)
+
+    def delta_of(epsilon: float) -> float:
+        upper, tail = (0.5 * math.erfc((epsilon / mu + side * mu / 2) / math.sqrt(2)) if mu else 0.0 for side in (-1, 1))
+        gaussian = upper - (math.exp(epsilon + math.log(tail)) if tail > 0 else 0.0)
+        return max(0.0, gaussian) + (1 + math.exp(min(epsilon, 700.0))) * draws * 0.0202 / 2**48
+
+    if claim is None and not (total or draws or rows):  # learned without differential privacy, and nothing can be paid for
         return [] if privacy["assurance"].startswith("none: ") else ["it names no ε, and does not say why"]
-    if any(mu_squared < 0 or row["draws"] < 0 for mu_squared, row in rows):
-        problems.append("its privacy transcript has a negative line")
-    if sum(mu_squared for mu_squared, _ in rows) > total or sum(row["draws"] for _, row in rows) > draws:
-        problems.append("its privacy transcript adds up to more than was charged")
-    for mu_squared, row in rows:
-        if not row["sigma"] > 0 or (row["bound"] / row["sigma"]) ** 2 > float(mu_squared) * (1 + 1e-9):
-            problems.append(f"line `{row['path']}` of its privacy transcript costs more than its μ²")
-    derived = epsilon_of(total, draws, privacy["delta"])
-    if not derived * (1 - 1e-9) <= privacy["epsilon"] <= derived * (1 + 1e-6) + 1e-8:  # the ledger rounds up, a little
-        problems.append(f"ε is {derived:.9g} at δ {privacy['delta']:g}, it claims {privacy['epsilon']:.9g}")
-    block, floating = privacy.get("block"), privacy["assurance"].startswith("floating point")
-    if block and not (floating and block["delta"] == privacy["delta"] and privacy["epsilon"] <= block["epsilon"] < math.inf):
-        problems.append("its block costs less than the draws within it, or is not what its assurance says")
-    problems += ["it trained in floating point, and names no block"] if floating and not block else []
-    return problems
+    added, block, floating = sum(each for each, _ in rows), privacy.get("block"), privacy["assurance"].startswith("floating point")
+    holds = {
+        "its privacy transcript has a negative line": all(each >= 0 and row["draws"] >= 0 for each, row in rows),
+        "its privacy transcript adds up to more than was charged": added <= total and sum(row["draws"] for _, row in rows) <= draws,
+        f"ε is larger at δ {delta:g} than it claims, {claim:.9g}": delta_of(claim * (1 + 1e-9)) <= delta,
+        f"ε is smaller at δ {delta:g} than it claims, {claim:.9g}": claim <= 1e-8 or delta_of((claim - 1e-8) / (1 + 1e-6)) > delta,
+        "its block costs less than the draws within it, or is not what its assurance says": not block
+        or (floating and block["delta"] == delta and claim <= block["epsilon"] < math.inf),
+        "it trained in floating point, and names no block": bool(block) or not floating,
+    }  # the ledger rounds ε up, a little
+    costly = [row["path"] for each, row in rows if not row["sigma"] > 0 or (row["bound"] / row["sigma"]) ** 2 > float(each) * (1 + 1e-9)]
+    lines = [f"line `{path}` of its privacy transcript costs more than its μ²" for path in costly]
+    return [*(problem for problem, fine in holds.items() if not fine), *lines]
 
 
-def _decode(text: str) -> bytes:
-    """Base64 in its one canonical spelling; empty if it is none."""
+def verify_opening(raw: bytes, trust: Trust | Key) -> str:
+    """What a subject's own leaf says, of a file that holds it and the passport of its build. Raises Broken."""
+    given = json.loads(raw)
+    findings, _ = verify_passport(canonical(given["passport"]), trust)
+    if given["type"] != OPENING or findings:
+        raise Broken("; ".join(finding.problem for finding in findings) or f"is no {OPENING}")
+    passport, leaf = json.loads(base64.b64decode(given["passport"]["payload"]))["predicate"]["passport"], given["opening"]
+    salt, (build, subject, reason) = bytes.fromhex(leaf["salt"]), leaf["value"].split("\n")
+    if build != passport["build"] or len(salt) != 32:
+        raise Broken(f"opens a leaf of build {build}, expected {passport['build']}")
+    commitment = sha(*(part for each in (COMMITMENT, salt, leaf["value"].encode()) for part in (len(each).to_bytes(8, "big"), each)))
+    hashes = [bytes.fromhex(each) for each in (*leaf["proof"], passport["consent_root"])]
+    verify_inclusion(leaf["index"], passport["consent_leaves"], sha(b"\0", commitment), hashes[:-1], hashes[-1])
+    return f"in build {build}, `{subject}` was " + ("used" if reason == "0" else f"left out, for reason {reason}")
+
+
+def verify_proof(raw: bytes, trust: Trust | Key) -> tuple[int, int, bytes]:
+    """Size of a log, index and entry, of a C2SP tlog-proof under a checkpoint with its quorum. Raises Broken."""
+    upper, _, note = raw.decode(errors="replace").partition("\n\n")
+    parts = re.fullmatch(PROOF + r"\nextra (\S*)\nindex (0|[1-9][0-9]{0,17})((?:\n\S+)*)", upper)
+    if not parts:
+        raise Broken(f"is no {PROOF} with its entry")
+    (size, root), index, body = read_head(note, trust, quorum=True), int(parts[2]), decode(parts[1])
+    verify_inclusion(index, size, sha(b"\0", body), [decode(line) for line in parts[3].split()], root)
+    return size, index, body
+
+
+@contextmanager
+def found(findings: list[Finding], place: str, before: str = "") -> Iterator[None]:
+    """What does not verify in the block becomes a finding."""
     try:
-        raw = base64.b64decode(text, validate=True)
-    except ValueError:
-        return b""
-    return raw if base64.b64encode(raw).decode() == text else b""
-
-
-# ---- the command ----
+        yield
+    except (Broken, *MALFORMED) as error:
+        kind = "" if isinstance(error, Broken) else f"is malformed: {type(error).__name__} "
+        findings.append(Finding(place, f"{before}{kind}{error}"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, verify, print; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="verify.py", description="Verify a Consentric log, and passports, offline.")
-    parser.add_argument("--key", required=True, help="verifier key `name+hash+key`, or a file that holds it")
-    parser.add_argument("--database", type=Path, help="the workspace's SQLite database")
-    parser.add_argument("--checkpoint", type=Path, help="its checkpoint file")
-    parser.add_argument("--passport", type=Path, action="append", default=[], help="a passport; may be given again")
-    parser.add_argument("--last-seen", type=Path, help="file in which to remember the newest checkpoint")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    given = parser.parse_args(arguments)
-    if (given.database is None) != (given.checkpoint is None) or not (given.database or given.passport):
-        parser.error("give --database and --checkpoint, or --passport, or all of them")
+    given: dict[str, list[Path]] = {name: [] for name in ("key", "trust", "database", "checkpoint", "tiles", "last-seen", *MANY, "json")}
     try:
-        key = parse_key(Path(given.key).read_text(encoding="utf-8") if Path(given.key).is_file() else given.key)
-        envelopes = {path: path.read_bytes() for path in given.passport}
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
-    findings, held = list[Finding](), list[Head]()
-    for path, envelope in envelopes.items():
-        found, head = verify_passport(envelope, key, f"passport `{path}`")
-        findings += found
-        held += [head] if head else []
-    log = verify_log(given.database, given.checkpoint, key, given.last_seen, held) if given.database else Report(())
-    report = Report((*findings, *log.findings), log.entries, log.covered)
-    print(_json(report) if given.json else _text(report, bool(given.database)))
-    return report.exit_code
-
-
-def _json(report: Report) -> str:
-    return json.dumps({**dataclasses.asdict(report), "exit_code": report.exit_code}, ensure_ascii=False, indent=2)
-
-
-def _text(report: Report, log: bool) -> str:
-    lines = [f"{finding.place}: {finding.problem}" for finding in report.findings]
-    told = f"{report.entries} entries, {report.covered} covered by a checkpoint, {report.entries - report.covered} not yet"
-    return "\n".join([*lines, *([told] if log else []), "integrity broken" if report.findings else "nothing wrong found"])
+        for word in (words := iter(sys.argv[1:] if arguments is None else arguments)):
+            given[word.removeprefix("--")].append(Path() if word == "--json" else Path(next(words)))
+        once = {name: each[0] for name, each in given.items() if len(each) == 1 or (each and name in MANY)}
+        log, whole = once.get("tiles") or once.get("database"), ("database" in once) == ("checkpoint" in once)
+        if ("key" in once) == ("trust" in once) or not whole or not (log or {*MANY} & {*once}):
+            raise ValueError("give --key or --trust, and a log with its checkpoint, or what was taken from one")
+        text = once["key"].read_text(encoding="utf-8") if "key" in once and once["key"].is_file() else str(once.get("key"))
+        trust = parse_policy(once["trust"].read_bytes()) if "trust" in once else Trust((parse_key(text),))
+        files = {(kind, path): path.read_bytes() for kind in MANY for path in given[kind]}
+    except (OSError, ValueError, KeyError, StopIteration) as error:
+        print(f"{__doc__}\nerror: {type(error).__name__} {error}", file=sys.stderr)
+        return 2
+    shown, links, report, held = list[str](), list[Link](), Report((), trust=trust), list[tuple[str, str]]()
+    for (kind, path), raw in files.items():
+        with found([], ""):  # its checkpoint, for the log to be held against; whether it can be read is verified below
+            packed = re.search(b'"payload": ?"([^"]*)"', raw)
+            log_proof = json.loads(base64.b64decode(packed[1]))["predicate"]["log"] if packed else {}
+            note = log_proof.get("checkpoint") or raw.decode().partition("\n\n")[2]
+            held.append((f"checkpoint of {kind} `{path}`", note))
+    if log:
+        report = verify_log(log, once.get("checkpoint", log / "checkpoint"), trust, once.get("last-seen"), held)
+    trust, findings = report.trust, [*report.findings]
+    for (kind, path), raw in files.items():
+        with found(findings, place := f"{kind} `{path}`"):
+            if kind == "passport":
+                findings += verify_passport(raw, trust, place)[0]
+            elif kind == "opening":
+                shown.append(f"{place}: {verify_opening(raw, trust)}")
+            else:
+                size, index, body = verify_proof(raw, trust)
+                shown.append(f"{place}: entry {index} is in the log of {size} entries: {body.decode(errors='replace')}")
+                links.append((index, body, None))
+                trust, findings[len(findings) :] = (trust, []) if log else follow(trust, links)
+    total = [f"{report.entries} entries, {report.covered} covered by a checkpoint, {report.entries - report.covered} not yet"]
+    told = [*(f"{each.place}: {each.problem}" for each in findings), *shown, *(total if log else [])]
+    data = {"findings": [finding._asdict() for finding in findings], "entries": report.entries, "covered": report.covered, "shown": shown}
+    told.append("integrity broken" if findings else "nothing wrong found")
+    print(json.dumps(data, ensure_ascii=False, indent=2) if given["json"] else "\n".join(told))
+    return BROKEN if findings else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,9 @@
-"""The log on the command line: reading it, verifying it, the newest checkpoint."""
+"""The log on the command line: reading it, verifying it, handing it out as files, and what witnesses sign of it.
+
+The checkpoint that was published last is kept in `.consentric/published`, with what witnesses signed of it; proofs are made under it
+where it covers their entry, and under the newest otherwise. Who is a witness stands in `log.policy` beside consentric.toml (C2SP
+tlog-policy).
+"""
 
 from __future__ import annotations
 
@@ -14,12 +19,23 @@ from typing import Any
 from sqlalchemy import create_engine
 
 from audit import log as audit_log
+from audit import passport as passports
+from audit import proof, tiles, witness
 from audit import verify as verifier
+from audit.checkpoint import Checkpoint, split_note
+from audit.merkle import IntegrityError
 from engine import roles
+from engine.files import whole_file
 from engine.gates import gate
+from engine.wording import reason_words
 from engine.workspace import Workspace, WorkspaceError
+from governance.admission import Reason
+from governance.builds import Status
 from governance.databases import file_of
 from governance.roles import Action
+
+POLICY, PUBLISHED = "log.policy", "published"
+"""Names of the policy of witnesses, in a workspace, and of the checkpoint that was published last, in its hidden folder."""
 
 
 def log(workspace: Workspace, last: int, action: str | None) -> list[dict[str, Any]]:
@@ -40,16 +56,16 @@ def verify(where: Path | None, passport: Path | None, last_seen: Path | None) ->
     """What the stand-alone verifier finds in a workspace's log (or a passport); nothing is opened, so nothing is mended."""
     workspace = Workspace.find(where)
     gate(roles.decide(workspace, Action.VERIFY_LOG))
-    key = verifier.parse_key(workspace.keys.verifier_key)
+    keys = tuple(map(verifier.parse_key, workspace.keys.verifier_keys))
     if passport is not None:
-        findings, _ = verifier.verify_passport(_read(passport), key, f"passport `{passport}`")
+        findings, _ = verifier.verify_passport(_read(passport), verifier.Trust(keys), f"passport `{passport}`")
         report = verifier.Report(tuple(findings))
         summary = f"passport `{passport}`: " + (
             "signatures, log proof and ε of Gaussian draws hold" if not findings else "integrity broken"
         )
     else:
         with _log_files(workspace) as (database, checkpoint):
-            report = verifier.verify_log(database, checkpoint, key, last_seen)
+            report = verifier.verify_log(database, checkpoint, keys[-1], last_seen)
         summary = f"{report.entries} entries, {report.covered} under a signed checkpoint: " + (
             "integrity broken" if report.findings else "nothing was changed, nothing is missing"
         )
@@ -82,10 +98,123 @@ def _log_files(workspace: Workspace) -> Iterator[tuple[Path, Path]]:
 
 def checkpoint(workspace: Workspace) -> str:
     """The newest signed tree head, as a note."""
+    return _newest(workspace).note
+
+
+def publish(workspace: Workspace, folder: Path) -> tuple[int, int]:
+    """Write the log to a folder that anybody may serve; gives the number of entries and of files written. Logged. Raises Refused."""
+    workspace.check_leaving(folder)
+    roles.look(workspace, "log.published", Action.READ_LOG)
+    newest, held = _newest(workspace), folder / tiles.CHECKPOINT
+    before = workspace.believed(held.read_text(encoding="utf-8")) if held.exists() else None
+    with workspace.store.read() as session:
+        written = tiles.publish(session.connection(), folder, newest, before)
+    _keep(workspace, newest.note)
+    return newest.size, written
+
+
+def cosign(workspace: Workspace, lines: str, policy: Path | None, folder: Path | None) -> tuple[int, list[str]]:
+    """Add what witnesses signed to the checkpoint that was published last, or to the one that `lines` brings with it, and in `folder`.
+
+    Gives its size, and the names of those who cosigned. The witnesses must be known to `policy`. Raises IntegrityError, WorkspaceError.
+    """
+    path = policy or workspace.root / POLICY
+    try:
+        trust = verifier.parse_policy(path.read_bytes())
+    except OSError as error:
+        raise WorkspaceError(f"policy `{path}` of witnesses cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise WorkspaceError(f"policy `{path}` of witnesses: {error}") from error
+    known = _published(workspace)
+    note = lines if "\n\n" in lines else known.note if known else ""
+    if not note:
+        raise WorkspaceError("nothing was published yet: give the whole checkpoint, or run `consentric audit publish`")
+    if known and split_note(known.note)[0] == split_note(note)[0]:
+        note = known.note  # with whatever others signed of it before
+    checkpoint = workspace.believed(note)
+    with workspace.store.read() as session:
+        audit_log.check_against(session.connection(), checkpoint)
+    if known and checkpoint.size < known.size:
+        raise WorkspaceError(f"a checkpoint of {known.size} entries was published since this one of {checkpoint.size}")
+    full = witness.with_cosignatures(note, lines, trust)
+    names = [key.name for key in verifier.signers(full, trust.witnesses, cosigned=True)[1]]
+    with workspace.store.transaction("cosign") as write:
+        write.record("log.cosigned", size=checkpoint.size, witnesses=names)
+    _keep(workspace, full)
+    held = None if folder is None else folder / tiles.CHECKPOINT
+    if held and held.exists() and split_note(held.read_text(encoding="utf-8"))[0] == split_note(full)[0]:
+        tiles.write(held, full.encode())
+    return checkpoint.size, names
+
+
+def prove_entry(workspace: Workspace, index: int, to: Path) -> int:
+    """Write a proof that the log holds an entry; gives the size of the log that it is proved of. Logged. Raises Refused."""
+    workspace.check_leaving(to)
+    roles.look(workspace, "log.proved", Action.READ_LOG, index=index)
+    checkpoint = _published(workspace)
+    if checkpoint is None or index >= checkpoint.size:
+        checkpoint = _newest(workspace)
+    if index >= checkpoint.size:
+        raise WorkspaceError(f"entry {index} is not there, the log has {checkpoint.size}")
+    with workspace.store.read() as session:
+        text = proof.entry_proof(session.connection(), index, checkpoint)
+    with whole_file(to.resolve(), "proof") as partial:
+        partial.write_text(text, encoding="utf-8")
+    return checkpoint.size
+
+
+def prove_release(workspace: Workspace, segment: str, to: Path) -> int:
+    """The same of the entry of a segment's newest release."""
+    from engine import release
+
+    build = release.find(workspace, segment, Status.RELEASED)
+    held = passports.log_proof(release.passport(workspace, build).read_bytes())
+    return prove_entry(workspace, held.index, to)
+
+
+def prove_subject(workspace: Workspace, segment: str, subject: str, to: Path) -> str:
+    """Write what a build did with a subject as a file that this subject can check and that shows nobody else; gives it in words.
+
+    Logged, without the subject. Raises Refused, and WorkspaceError where no leaf is about them, of whom then nothing can be shown.
+    """
+    from engine import considered, copies, release
+
+    workspace.check_leaving(to)
+    build = release.find(workspace, segment, Status.RELEASED)
+    roles.look(workspace, "subject.proved", Action.READ_SUBJECT, build=build.id)
+    leaf = considered.opening(copies.folder(workspace, build.id) / considered.CONSIDERED, build.id, subject)
+    if leaf is None:
+        raise WorkspaceError(
+            f"no leaf of build {build.id} is about this subject: they were not considered, or were erased since. No file can prove that, "
+            "because it would have to open everybody's leaf; the passport proves that nobody can add one now"
+        )
+    told = {"value": leaf.value, "salt": leaf.salt.hex(), "index": leaf.index, "proof": [each.hex() for each in leaf.proof]}
+    raw = proof.opening(told, release.passport(workspace, build).read_bytes())
+    try:  # nothing is handed out that its subject could not check
+        verifier.verify_opening(raw, verifier.Trust(tuple(map(verifier.parse_key, workspace.keys.verifier_keys))))
+    except verifier.Broken as error:
+        raise IntegrityError(str(error)) from None
+    with whole_file(to.resolve(), "opening") as partial:
+        partial.chmod(0o600)
+        partial.write_bytes(raw)
+    return ("used" if leaf.reason is Reason.ADMITTED else f"left out: {reason_words(leaf.reason)}") + f", in build {build.id}"
+
+
+def _newest(workspace: Workspace) -> Checkpoint:
     newest = workspace.checkpoint()
     if newest is None:
         raise WorkspaceError("this workspace has no checkpoint yet")
-    return newest.note
+    return newest
+
+
+def _published(workspace: Workspace) -> Checkpoint | None:
+    path = workspace.hidden / PUBLISHED
+    return workspace.believed(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _keep(workspace: Workspace, note: str) -> None:
+    with whole_file(workspace.hidden / PUBLISHED, "published") as partial:
+        partial.write_text(note, encoding="utf-8")
 
 
 def _summary(facts: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from engine.workspace import Workspace, WorkspaceError
 from governance import builds, exports, rotation
 from governance.builds import Status
 from governance.databases import file_of
-from governance.keys import LOG, PSEUDONYM, Key, KeyFault, fingerprint
+from governance.keys import LOG, NEXT, OLD, PSEUDONYM, Key, KeyFault, fingerprint
 from governance.pseudonyms import purposes
 from governance.roles import Action
 from governance.store import StoreError
@@ -54,7 +54,15 @@ def rotate(workspace: Workspace, name: str) -> str:
     """
     if name.startswith(PSEUDONYM):
         _unused(workspace, name.removeprefix(PSEUDONYM))
+    if name == LOG:
+        rotation.prepare_log(workspace.store, workspace.keys)
+        workspace.sign_anew()
     return rotation.rotate(workspace.store, workspace.keys, name)
+
+
+def retire(workspace: Workspace) -> str:
+    """End the overlap after a rotation of the log's key, in a workspace that was opened alone; gives the old one's fingerprint."""
+    return rotation.retire(workspace.store, workspace.keys)
 
 
 def backup(workspace: Workspace, target: Path, passphrase: str) -> tuple[str, ...]:
@@ -88,8 +96,9 @@ def restore(where: Path | None, source: Path, ask: Callable[[], str]) -> Restore
         files = open_backup(source.read_bytes(), ask())
     except OSError as error:
         raise WorkspaceError(f"`{source}` cannot be read: {error.strerror}") from error
-    own = ("log.vkey", f"{LOG}.key")  # without them nothing can be opened
-    back = [place for place in own if place in files and workspace.keys.put(place, files[place])]
+    own = ("log.vkey", f"{LOG}.key", NEXT, OLD)  # without them nothing can be opened
+    since = {place for place in own if place in files and workspace.keys.superseded(place, files[place])}
+    back = [place for place in own if place in files and place not in since and workspace.keys.put(place, files[place])]
     workspace.open(alone=True, behind=True)
     rotated = _rotated(workspace, files)
     back += [place for place, content in files.items() if place not in (*own, *rotated) and workspace.keys.put(place, content)]
@@ -144,7 +153,7 @@ def _rotated(workspace: Workspace, files: Mapping[str, bytes]) -> list[str]:
     """Keys of a backup that are not those which the log names."""
     with workspace.store.read() as session:
         known = {place: rotation.recorded(session, place.removesuffix(".key")) for place in files if place.endswith(".key")}
-    return [place for place, expected in known.items() if expected and fingerprint(files[place]) != expected]
+    return [place for place, expected in known.items() if expected and place != f"{LOG}.key" and fingerprint(files[place]) != expected]
 
 
 def _sqlite(file: Path) -> closing[sqlite3.Connection]:

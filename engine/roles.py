@@ -57,8 +57,8 @@ def matrix(workspace: Workspace) -> Mapping[Action, frozenset[Role]]:
     return workspace.authoriser.matrix()
 
 
-def look(workspace: Workspace, entry: str, action: Action) -> None:
+def look(workspace: Workspace, entry: str, action: Action, **facts: str | int) -> None:
     """Let somebody who may see what `action` covers look, with `entry` in the log first. Raises Refused."""
     authorise(workspace, action)
     with workspace.store.transaction("look") as write:
-        write.record(entry)
+        write.record(entry, **facts)

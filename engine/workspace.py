@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audit.checkpoint import Checkpoint, CheckpointFile
+from audit.checkpoint import Checkpoint, CheckpointFile, Verifier, read_checkpoint
 from engine import settings as toml
 from engine.settings import FILE, HIDDEN, Settings
 from governance import access, principals
@@ -25,6 +25,7 @@ from governance.outside import Outside, check_key, pin
 from governance.principals import Principal
 from governance.remote_tables import SCHEME, RemoteTable, locate
 from governance.roles import Holders, Role
+from governance.rotation import check_log
 from governance.store import Store
 from governance.suppression import FOLDER_VARIABLE, Suppression, check_outside, default_location
 from policies import parsing, reading
@@ -125,6 +126,8 @@ class Workspace:
         with self.store.read() as session:
             audit_log.check_against(session.connection(), checkpoint)
             first = next(iter(audit_log.entries(session.connection(), 0, 1)), None)
+            if not older:
+                check_log(session, self.keys)
         if not behind:
             with self.store.read() as session:
                 self.outside.hold(session)
@@ -180,7 +183,18 @@ class Workspace:
     @cached_property
     def checkpoint_file(self) -> CheckpointFile:
         """The signed tree head outside the database."""
-        return CheckpointFile(self.hidden / "checkpoint", self.keys.signer, self.keys.signer.verifier)
+        signer = self.keys.signer
+        return CheckpointFile(self.hidden / "checkpoint", signer, signer.verifier, self._former)
+
+    @property
+    def _former(self) -> tuple[Verifier, ...]:
+        """Keys that the log was signed with before."""
+        return tuple(map(Verifier.parse, self.keys.verifier_keys[:-1]))
+
+    def sign_anew(self) -> None:
+        """Take the keys as they are now: another one signs beside the present one."""
+        for made in ("checkpoint_file", "store", "outside"):
+            self.__dict__.pop(made, None)
 
     @cached_property
     def store(self) -> Store:
@@ -190,14 +204,14 @@ class Workspace:
     @cached_property
     def suppression(self) -> Suppression:
         """Who was erased or objected, kept outside. Raises SuppressionError where that is not outside."""
-        folder = Path(self.settings.suppression or default_location(self.keys.verifier_key, os.environ))
+        folder = Path(self.settings.suppression or default_location(self.keys.verifier_keys[0], os.environ))
         check_outside(folder, self.root)
         return Suppression(folder, self.keys.signer.origin)
 
     @cached_property
     def outside(self) -> Outside:
         """What was promised last about log and budget, kept beside it."""
-        return Outside(self.suppression.folder, self.keys.signer)
+        return Outside(self.suppression.folder, self.keys.signer, self._former)
 
     @cached_property
     def authoriser(self) -> Authoriser:
@@ -209,6 +223,11 @@ class Workspace:
     def checkpoint(self) -> Checkpoint | None:
         """The newest signed tree head."""
         return self.checkpoint_file.read()
+
+    def believed(self, note: str) -> Checkpoint:
+        """A checkpoint of this log, by any key that it was signed with. Raises IntegrityError."""
+        keys = (Verifier.parse(self.keys.verifier_key), *self._former)
+        return read_checkpoint(note, next((key for key in keys if key.signed(note)), keys[0]))
 
     def contract(self, name: str) -> Contract:
         """The dataset contract `contracts/NAME.yaml`."""

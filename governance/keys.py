@@ -1,7 +1,9 @@
 """The key folder: what signs, what pseudonymises and what splits. One file a key, nobody else's to read.
 
     log.key                  Ed25519 private key of log and passports (PKCS #8, PEM)
-    log.vkey                 its public half and the log's name, as signed-note's verifier key, for whoever verifies
+    log.next, log.old        the same, of the key that a rotation brings and of the one that it ends, while they sign beside it
+    log.vkey                 public halves and the log's name, as signed-note's verifier keys, for whoever verifies: the first to the
+                             present one, one a line
     split.key                HMAC key of the split into training and hold-out
     pseudonym/<purpose>.key  HMAC key of the pseudonyms of one purpose
 
@@ -11,6 +13,7 @@ first needed (`governance.pseudonyms`). Files appear whole (written
 aside, fsynced, then linked under their name, which fails if it is taken) with mode 0600, in folders of mode 0700.
 
 A secret can come from the environment instead, where a key manager puts it: CONSENTRIC_KEY_LOG (PEM), CONSENTRIC_KEY_SPLIT, and
+CONSENTRIC_KEY_LOG_NEXT and CONSENTRIC_KEY_LOG_OLD while it is rotated, and
 CONSENTRIC_KEY_PSEUDONYM_ with the purpose in capitals, two underscores for each dot (base64 of 32 bytes). It goes before the file
 of the same name, which then need not be.
 
@@ -34,6 +37,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from audit.checkpoint import Signer, Verifier
+from audit.failpoint import reach
 from governance.key_files import RESTORE, KeyFault, check, get, make_folder, put, sync
 
 __all__ = ["LOG", "PSEUDONYM", "RESTORE", "SECRET_BYTES", "SPLIT", "Key", "KeyFault", "KeyFolder", "fingerprint"]
@@ -42,6 +46,7 @@ SECRET_BYTES = 32
 """Length of an HMAC key: that of the hash (RFC 2104, section 3)."""
 
 LOG, SPLIT = "log", "split"
+NEXT, OLD = "log.next", "log.old"
 """Names of keys; that of a purpose's is `pseudonym/PURPOSE`."""
 
 PSEUDONYM = "pseudonym/"
@@ -81,7 +86,7 @@ class KeyFolder:
         make_folder(self.folder)
         if not self.variable(SPLIT):
             put(self.path(SPLIT), secrets.token_bytes(SECRET_BYTES))
-        signer = Signer(self._signing() if given else Ed25519PrivateKey.generate(), origin)
+        signer = Signer(self._private(LOG) if given else Ed25519PrivateKey.generate(), origin)
         (self.folder / "log.vkey").unlink(missing_ok=True)  # of a key that a crash kept from being written
         put(self.folder / "log.vkey", f"{signer.verifier}\n".encode())
         if not given:
@@ -89,20 +94,29 @@ class KeyFolder:
 
     @property
     def signer(self) -> Signer:
-        """The key of log and passports, under the log's name. Raises KeyFault."""
-        signer = Signer(self._signing(), Verifier.parse(self.verifier_key).name)
-        if str(signer.verifier) != self.verifier_key:
+        """The key of log and passports, under the log's name; others of a rotation sign beside it. Raises KeyFault."""
+        name, own = Verifier.parse(self.verifier_key).name, self.verifier_key
+        signers = {str(each.verifier): each for key in self._signing() for each in (Signer(key, name),)}
+        if own not in signers:
             raise self._fault(LOG, "does not belong to `log.vkey`")
-        return signer
+        return Signer(signers[own].key, name, tuple(each for vkey, each in signers.items() if vkey != own))
+
+    @property
+    def verifier_keys(self) -> tuple[str, ...]:
+        """Public: `name+hash+key` of every key that the log was signed with, the present one last. Raises KeyFault."""
+        path = self.folder / "log.vkey"
+        try:
+            keys = [Verifier.parse(line) for line in get(path).decode().splitlines()]
+        except ValueError:
+            keys = []
+        if not keys or len({key.name for key in keys}) != 1:
+            raise KeyFault(path, "is damaged", RESTORE)
+        return tuple(map(str, keys))
 
     @property
     def verifier_key(self) -> str:
-        """Public: `name+hash+key`. Raises KeyFault."""
-        path = self.folder / "log.vkey"
-        try:
-            return str(Verifier.parse(get(path).decode()))
-        except ValueError:
-            raise KeyFault(path, "is damaged", RESTORE) from None
+        """That of the present key. Raises KeyFault."""
+        return self.verifier_keys[-1]
 
     @property
     def split(self) -> bytes:
@@ -137,9 +151,9 @@ class KeyFolder:
 
     def variable(self, name: str) -> str | None:
         """The variable of the environment that a key comes from; None where it comes from its file."""
-        if name not in (LOG, SPLIT) and not _IN_ENVIRONMENT.fullmatch(name):
+        if name not in (LOG, SPLIT, NEXT, OLD) and not _IN_ENVIRONMENT.fullmatch(name):
             return None  # another purpose could have this variable's name
-        variable = VARIABLE + name.replace("/", "_").replace(".", "__").upper()
+        variable = VARIABLE + name.replace("/", "_").replace(".", "_" if name in (NEXT, OLD) else "__").upper()
         return variable if self._environment.get(variable) else None
 
     def secret(self, name: str) -> bytes:
@@ -196,17 +210,70 @@ class KeyFolder:
         self._beside(name).unlink(missing_ok=True)
         sync(self.path(name).parent)
 
+    # -- the log's own key, which is rotated with an overlap in which both sign (`governance.rotation`) -------------------
+
+    @property
+    def next_signer(self) -> Signer | None:
+        """The key that was prepared for the log, by itself; None where none was. Raises KeyFault."""
+        if self.variable(NEXT):
+            return Signer(self._private(NEXT), Verifier.parse(self.verifier_key).name)
+        return Signer(self._private(NEXT), Verifier.parse(self.verifier_key).name) if self._log_file(NEXT).exists() else None
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether the key before still signs beside the present one."""
+        return self._log_file(OLD).exists()
+
+    def prepare_log(self) -> Signer:
+        """A new key for the log, durable beside the present one; from now on checkpoints bear both signatures. Raises KeyFault."""
+        if not self.variable(NEXT):
+            self._log_file(NEXT).unlink(missing_ok=True)
+            key = Ed25519PrivateKey.generate()
+            put(self._log_file(NEXT), key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        made = self.next_signer
+        assert made is not None
+        return made
+
+    def place_log(self) -> None:
+        """Let the prepared key be the present one: named last in `log.vkey`, then in its place. Durable on return; may be done again."""
+        new, path = self.next_signer, self.folder / "log.vkey"
+        assert new is not None
+        if not self.variable(LOG) and not self.overlapping:
+            put(self._log_file(OLD), get(self.path(LOG)))
+        reach("log-key:kept")
+        if self.verifier_key != str(new.verifier):
+            aside = self.folder / ".log.vkey"
+            aside.unlink(missing_ok=True)
+            put(aside, "".join(f"{key}\n" for key in (*self.verifier_keys, new.verifier)).encode())
+            reach("log-key:before-rename")
+            aside.replace(path)
+            sync(self.folder)
+        reach("log-key:named")
+        if not self.variable(NEXT):
+            self._log_file(NEXT).replace(self.path(LOG))
+            sync(self.folder)
+        reach("log-key:placed")
+
+    def discard_log(self, name: str) -> None:
+        """Forget the prepared key (`log.next`), or the one before (`log.old`), which ends the overlap."""
+        self._log_file(name).unlink(missing_ok=True)
+        sync(self.folder)
+
+    def _log_file(self, name: str) -> Path:
+        return self.folder / name
+
     # -- whole files, for backups (`governance.key_backup`) -------------------------------------------------------------
 
     def files(self) -> dict[str, bytes]:
         """Content of each file, by its place in the folder; not what the environment has. Raises KeyFault."""
         found = {f"{name}.key": get(self.path(name)) for name in self.names() if not self.variable(name)}
-        return {"log.vkey": get(self.folder / "log.vkey")} | found
+        beside = {name: get(self._log_file(name)) for name in (NEXT, OLD) if self._log_file(name).exists()}
+        return {"log.vkey": get(self.folder / "log.vkey")} | found | beside
 
     def put(self, place: str, content: bytes) -> bool:
         """Put a file back where there is none; whether it was missing. Raises KeyFault where another is there, or for no key's place."""
         name = place.removesuffix(".key")
-        path = self.folder / place if place == "log.vkey" else self.path(name)
+        path = self.folder / place if place in ("log.vkey", NEXT, OLD) else self.path(name)
         if path.exists():
             if get(path) != content:
                 raise KeyFault(path, "is another than the one in the backup", "move it away first, if it is the wrong one")
@@ -219,10 +286,23 @@ class KeyFolder:
     def _beside(self, name: str) -> Path:
         return self.path(name).with_suffix(".next")
 
-    def _signing(self) -> Ed25519PrivateKey:
-        variable = self.variable(LOG)
+    def superseded(self, place: str, content: bytes) -> bool:
+        """Whether a file of the log's key is there that was rotated since `content` was: the list of keys only got longer."""
+        vkey = self.folder / "log.vkey"
+        if place == "log.vkey":
+            return vkey.exists() and get(vkey) != content and get(vkey).startswith(content)
+        return place == "log.key" and self.path(LOG).exists() and vkey.exists() and len(self.verifier_keys) > 1
+
+    def _signing(self) -> list[Ed25519PrivateKey]:
+        """The private keys of the log that can be read; the present one must be."""
+        beside = [name for name in (NEXT, OLD) if self.variable(name) or self._log_file(name).exists()]
+        return [self._private(name) for name in (LOG, *beside)]
+
+    def _private(self, name: str) -> Ed25519PrivateKey:
+        variable = self.variable(name)
+        path = self.path(LOG) if name == LOG else self._log_file(name)
         try:
-            key = load_pem_private_key(self._environment[variable].encode() if variable else get(self.path(LOG)), password=None)
+            key = load_pem_private_key(self._environment[variable].encode() if variable else get(path), password=None)
         except ValueError:
             raise self._fault(LOG, "is truncated or not a private key") from None
         if not isinstance(key, Ed25519PrivateKey):

@@ -15,7 +15,7 @@ an earlier epoch still tell what was spent. Neighbours, μ² and draws as in `go
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -25,7 +25,7 @@ from typing import Any
 from sqlmodel import Session
 
 from audit import log as audit_log
-from audit.checkpoint import Checkpoint, Signer, make_checkpoint, read_checkpoint
+from audit.checkpoint import Checkpoint, Signer, Verifier, make_checkpoint, read_checkpoint
 from audit.merkle import IntegrityError
 from governance.budget import Spending, Standing, standing
 from governance.caps import NO_BLOCKS, Blocks
@@ -62,9 +62,11 @@ class Newest:
 class Outside:
     """The record in `folder`, signed by the log's key. Everything here raises SuppressionError where the file cannot be used."""
 
-    def __init__(self, folder: Path, signer: Signer) -> None:
+    def __init__(self, folder: Path, signer: Signer, former: Sequence[Verifier] = ()) -> None:
+        """`former`: keys that the log was signed with before."""
         self._journal = Journal(folder / NEWEST, "outside")
         self._signer = signer
+        self._former = former
         self._catching_up = False
 
     def keep(self, session: Session, accounts: Iterable[str] = ()) -> None:
@@ -94,7 +96,9 @@ class Outside:
             return Newest()
         lines.sort(key=_age)
         accounts = {line["cap"]: _standing(line) for line in lines if line["cap"] is not None}
-        return Newest(read_checkpoint(lines[-1]["note"], self._signer.verifier), accounts)
+        note = lines[-1]["note"]
+        by = next((key for key in (self._signer.verifier, *self._former) if key.signed(note)), self._signer.verifier)
+        return Newest(read_checkpoint(note, by), accounts)
 
     def hold(self, session: Session) -> None:
         """Raises BehindError unless the log of this database goes on from the one that was promised last.

@@ -54,6 +54,10 @@ class Seal(Protocol):
         """Durable on return; a size below the newest published is left alone."""
         ...
 
+    def cover(self, size: int, root: bytes, newest: Callable[[], tuple[int, bytes]]) -> None:
+        """Durable on return: this head or a newer one. `newest` gives what else was committed meanwhile, for one write in place of many."""
+        ...
+
 
 class Outside(Protocol):
     """What keeps the newest promise about budget and erasures outside workspace and backups (`governance.outside.Outside`)."""
@@ -71,7 +75,7 @@ class Transaction:
     connection: Connection
     principal: Principal
     now: dt.datetime
-    recorded: int = 0
+    tail: audit_log.Tail
     last: int | None = None
     outside: set[str] | None = None
 
@@ -89,8 +93,7 @@ class Transaction:
         if self.principal.roles:  # no list of the workspace says that somebody has them
             body["claimed_roles"] = sorted(self.principal.roles)
         text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        self.last = audit_log.append(self.connection, text.encode())
-        self.recorded += 1
+        self.last = self.tail.append([text.encode()])
         return self.last
 
     def keep_outside(self, *accounts: str) -> None:
@@ -169,14 +172,17 @@ class Store:
             with self._engine.execution_options(write=True).begin() as connection, Session(bind=connection) as session:
                 changes: list[str] = []
                 _watch(connection, changes.append)
-                open_write = Transaction(session, connection, self.principal, self._now(connection))
+                newest = audit_log.newest(connection)
+                tail = audit_log.Tail(connection, 0 if newest is None else newest.index + 1)
+                open_write = Transaction(session, connection, self.principal, self._now(newest), tail)
                 yield open_write
                 session.flush()
-                if changes and not open_write.recorded:
+                if changes and open_write.last is None:
                     raise UnrecordedError(f"transaction `{name}` changes `{'`, `'.join(changes)}` without an entry in the log")
                 reach(f"{name}:before-commit")
             reach(f"{name}:after-commit")
-            self.seal()
+            if open_write.last is not None:
+                self._seal.cover(*tail.head, self._head)  # another writer's newer one will do
             reach(f"{name}:after-seal")
         if open_write.outside is not None and self._outside is not None:
             with self.read() as reading:
@@ -192,14 +198,19 @@ class Store:
 
     def seal(self) -> None:
         """Publish the newest tree head; also what catches up after a crash between commit and checkpoint."""
-        with _faults(), self._engine.connect() as connection:
-            size = audit_log.size(connection)
-            self._seal.publish(size, audit_log.root(connection, size))
+        with _faults():
+            self._seal.publish(*self._head())
 
-    def _now(self, connection: Connection) -> dt.datetime:
+    def _head(self) -> tuple[int, bytes]:
+        """Size and root of the log, as committed."""
+        with self._engine.connect() as connection:
+            size = audit_log.size(connection)
+            return size, audit_log.root(connection, size)
+
+    def _now(self, last: audit_log.Entry | None) -> dt.datetime:
         """The clock, or the time of the newest entry where that is later. Raises StoreError."""
         now = self.clock()
-        newest = newest_time(connection) or now
+        newest = now if last is None else _time(last)
         if now < newest - LAG:
             raise StoreError(f"the clock is behind the log: got `{stamp(now)}`, expected `{stamp(newest)}` or later; set it right")
         return max(now, newest)
@@ -219,8 +230,11 @@ class Store:
 
 def newest_time(connection: Connection) -> dt.datetime | None:
     """When the newest entry of the log was written, and so no earlier than anything here; None in an empty log. Raises StoreError."""
-    if (entry := audit_log.newest(connection)) is None:
-        return None
+    entry = audit_log.newest(connection)
+    return None if entry is None else _time(entry)
+
+
+def _time(entry: audit_log.Entry) -> dt.datetime:
     try:
         return dt.datetime.fromisoformat(entry.parsed["at"])
     except (KeyError, TypeError, ValueError):

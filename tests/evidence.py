@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, create_engine
@@ -24,6 +25,23 @@ def signer(seed: int = 1, origin: str = ORIGIN) -> Signer:
 def body(number: int) -> bytes:
     """An entry as the store writes them."""
     return json.dumps({"action": "noted", "facts": {"number": number}, "v": 1}, sort_keys=True).encode()
+
+
+class Seen(NamedTuple):
+    """A checkpoint that the stand-alone verifier believes."""
+
+    size: int
+    root: bytes
+
+
+def read_slots(path: Path, key: verify.Key) -> tuple[list[Seen], list[verify.Finding]]:
+    """The checkpoints in a file of two slots, and what is wrong with it, as the stand-alone verifier sees it."""
+    notes, findings = verify.slots(path)
+    heads = list[Seen]()
+    for place, note in notes:
+        with verify.found(findings, place):
+            heads.append(Seen(*verify.read_head(note, key)))
+    return heads, findings
 
 
 class Evidence:

@@ -314,7 +314,7 @@ class Shop:
         return self.run("audit", "verify").code
 
 
-ALONE = frozenset({"--repair", "erase", "replay", "rotate", "restore", "migrate"})
+ALONE = frozenset({"--repair", "erase", "replay", "rotate", "retire", "restore", "migrate"})
 """Words of commands that must be alone in a workspace."""
 
 

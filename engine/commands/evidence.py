@@ -1,7 +1,8 @@
-"""audit log | verify | checkpoint | privacy."""
+"""audit log | verify | checkpoint | publish | cosign | prove | privacy."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,9 @@ def attach(app: typer.Typer) -> None:
     audit.command()(log)
     audit.command()(verify)
     audit.command()(checkpoint)
+    audit.command()(publish)
+    audit.command()(cosign)
+    audit.command()(prove)
     audit.command()(privacy)
     app.add_typer(audit, name="audit")
 
@@ -61,6 +65,55 @@ def checkpoint(where: Where = None, as_json: Json = False) -> None:
 
         note = evidence.checkpoint(at.workspace(Action.VERIFY_LOG))
         at.display.result({"checkpoint": note}, note.rstrip("\n"))
+
+
+def publish(
+    folder: Annotated[Path, typer.Argument(help="Where to, outside the workspace; one that was published to before gets what is new.")],
+    where: Where = None,
+    as_json: Json = False,
+) -> None:
+    """Write the log as files that anybody can serve and verify: tiles, entries, checkpoint (C2SP tlog-tiles)."""
+    with desk(as_json, where) as at:
+        from engine import evidence
+
+        size, written = evidence.publish(at.workspace(Action.READ_LOG), folder)
+        at.display.result({"entries": size, "files": written}, f"{size} entries are in `{folder}`, {written} files are new")
+
+
+def cosign(
+    file: Annotated[Path, typer.Argument(help="What a witness answered, or a whole checkpoint with its cosignatures; - for stdin.")],
+    policy: Annotated[Path | None, typer.Option("--policy", help="Who is a witness; otherwise log.policy of the workspace.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="A published folder, whose checkpoint gets them too.")] = None,
+    where: Where = None,
+    as_json: Json = False,
+) -> None:
+    """Add the cosignatures of witnesses to the checkpoint that was published last."""
+    with desk(as_json, where) as at:
+        from engine import evidence
+
+        lines = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        size, names = evidence.cosign(at.workspace(Action.READ_LOG), lines, policy, to)
+        at.display.result({"size": size, "witnesses": names}, f"the checkpoint of {size} entries is cosigned by {', '.join(names)}")
+
+
+def prove(
+    what: Annotated[str, typer.Argument(help="The number of an entry, or a segment whose release is to be proved.")],
+    to: Annotated[Path, typer.Option("--to", help="The file to write, outside the workspace.")],
+    subject: Annotated[str | None, typer.Option("--subject", help="What its build did with this subject, for them alone.")] = None,
+    where: Where = None,
+    as_json: Json = False,
+) -> None:
+    """Write a proof that an outsider checks with audit/verify.py: of an entry, of a release, or of what was done with a subject."""
+    with desk(as_json, where) as at:
+        from engine import evidence
+
+        workspace = at.workspace(Action.READ_LOG if subject is None else Action.READ_SUBJECT)
+        if subject is not None:
+            words = evidence.prove_subject(workspace, what, subject, to)
+            at.display.result({"file": str(to), "says": words}, f"`{to}` shows: {words}")
+            return
+        size = evidence.prove_entry(workspace, int(what), to) if what.isdecimal() else evidence.prove_release(workspace, what, to)
+        at.display.result({"file": str(to), "size": size}, f"`{to}` proves it of the log of {size} entries")
 
 
 def privacy(

@@ -15,6 +15,7 @@ from governance.roles import Action
 PASSPHRASE = "CONSENTRIC_KEY_PASSPHRASE"
 
 _CONSEQUENCES = {
+    "log": "another key signs the log; both do until `consentric keys retire`, so hand the new one to whoever verifies before that",
     "split": "people move between training and hold-out; a later build's hold-out holds people that an earlier one trained on",
     "pseudonym": "everybody has another pseudonym for this purpose; recipients cannot match old lists with new ones",
 }
@@ -25,6 +26,7 @@ def attach(app: typer.Typer) -> None:
     keys = typer.Typer(help="The keys of a workspace.", no_args_is_help=True)
     keys.command("list")(list_keys)
     keys.command()(rotate)
+    keys.command()(retire)
     keys.command()(backup)
     keys.command()(restore)
     app.add_typer(keys, name="keys")
@@ -42,12 +44,12 @@ def list_keys(where: Where = None, as_json: Json = False) -> None:
 
 
 def rotate(
-    name: Annotated[str, typer.Argument(help="split, or pseudonym/PURPOSE.")],
+    name: Annotated[str, typer.Argument(help="log, split, or pseudonym/PURPOSE.")],
     yes: Annotated[bool, typer.Option("--yes", help="You know what follows from it.")] = False,
     where: Where = None,
     as_json: Json = False,
 ) -> None:
-    """Exchange a key for a new one. The old one is not kept. Without --yes, only says what would follow."""
+    """Exchange a key for a new one. The old one is not kept (the log's until retired). Without --yes, only says what would follow."""
     with desk(as_json, where) as at:
         from engine import keys
         from engine.workspace import WorkspaceError
@@ -58,6 +60,15 @@ def rotate(
             raise WorkspaceError(f"if `{name}` is rotated, {consequence}; say --yes if that is wanted")
         new = keys.rotate(workspace, name)
         at.display.result({"key": name, "fingerprint": new}, f"`{name}` is another key now, {new}; make a new backup of the keys")
+
+
+def retire(where: Where = None, as_json: Json = False) -> None:
+    """End the overlap after `keys rotate log`: the old key signs no more, and is deleted."""
+    with desk(as_json, where) as at:
+        from engine import keys
+
+        old = keys.retire(at.workspace(Action.MANAGE_KEYS, alone=True))
+        at.display.result({"retired": old}, f"key {old} signs no more; make a new backup of the keys")
 
 
 def backup(

@@ -74,7 +74,7 @@ def rebuild(evidence: Evidence, bodies: list[bytes]) -> None:
 
 def test_the_untouched_log_verifies(evidence: Evidence) -> None:
     report = evidence.verify()
-    assert (report.findings, report.entries, report.covered, report.exit_code) == ((), SIZE, COVERED, 0)
+    assert (report.findings, report.entries, report.covered, len(report.trust.logs)) == ((), SIZE, COVERED, 1)
 
 
 @pytest.mark.slow
@@ -155,7 +155,7 @@ def test_a_node_too_many_is_found(evidence: Evidence, node: tuple[int, int]) -> 
     ],
 )
 def test_tables_unlike_those_that_were_made_are_found(evidence: Evidence, statement: str) -> None:
-    assert tamper(evidence, statement)[0].startswith("table log_")
+    assert tamper(evidence, statement) == [f"log `{evidence.database}`"]
 
 
 def test_a_careful_cut_below_the_checkpoint_is_found(evidence: Evidence) -> None:
@@ -200,7 +200,7 @@ def test_every_byte_of_the_checkpoint_file_is_checked(evidence: Evidence) -> Non
 )
 def test_a_checkpoint_file_made_by_somebody_else_is_found(evidence: Evidence, change: Callable[[bytes], bytes]) -> None:
     evidence.checkpoint.write_bytes(change(evidence.checkpoint.read_bytes()))
-    assert evidence.verify().exit_code == 6
+    assert evidence.verify().findings
 
 
 def test_a_deleted_checkpoint_file_is_found(evidence: Evidence) -> None:
@@ -238,7 +238,7 @@ class TestLastSeen:
         raw = evidence.checkpoint.read_bytes()
         evidence.checkpoint.write_bytes(raw[:SLOT] * 2)
         assert evidence.verify().findings == ()
-        assert places(evidence, last_seen) == ["checkpoint file", "last-seen checkpoint"]
+        assert places(evidence, last_seen) == ["last-seen checkpoint", "checkpoint file"]
         assert last_seen.read_text().splitlines()[1] == str(COVERED)
 
     def test_a_fork_by_whoever_holds_the_key_is_found(self, evidence: Evidence, last_seen: Path) -> None:

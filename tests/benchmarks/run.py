@@ -21,6 +21,7 @@ def main() -> None:
         ("whole builds as events grow", "builds", sizes),
         ("admission", "admission", sizes),
         ("a sweep after one withdrawal", "sweep", ["1e6"]),
+        ("the log: singles, batches, proofs, and a whole one verified", "log", [os.environ.get("ENTRIES", "1e6")]),
         ("estimated bounds of skewed features", "bounds", [seeds]),
         ("DP clusters: inertia ÷ best of non-private restarts", "clusters", [seeds]),
         ("forecasts: how often a build is as good as was said", "forecast", []),

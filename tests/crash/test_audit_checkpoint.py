@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import multiprocessing.synchronize
 import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -15,12 +18,14 @@ import pytest
 from audit import verify
 from audit.checkpoint import SLOT, CheckpointFile, make_checkpoint, pack_slot
 from audit.failpoint import KILL
-from tests.evidence import signer
+from tests.evidence import read_slots, signer
 
 ROOT = Path(__file__).parents[2]
 KEY = verify.parse_key(str(signer().verifier))
 PROGRAM = """
 import sys
+import threading
+import time
 from pathlib import Path
 from audit.checkpoint import CheckpointFile
 from tests.evidence import signer
@@ -44,7 +49,7 @@ def test_killed_in_the_first_publication(tmp_path: Path, point: str, left: int |
     assert publish(path, 1, f"checkpoint:{point}") == -signal.SIGKILL
     assert newest(path) == left
     CheckpointFile(path, signer()).publish(1, bytes([1]) * 32)
-    assert newest(path) == 1 and not verify.read_slots(path, KEY)[1]
+    assert newest(path) == 1 and not read_slots(path, KEY)[1]
 
 
 @pytest.mark.parametrize(("point", "left"), [("before-write", 2), ("before-sync", 3), ("after-sync", 3)])
@@ -56,7 +61,7 @@ def test_killed_in_a_later_publication(tmp_path: Path, point: str, left: int) ->
     assert publish(path, 3, f"checkpoint:{point}") == -signal.SIGKILL
     assert newest(path) == left
     CheckpointFile(path, signer()).publish(3, bytes([3]) * 32)
-    assert newest(path) == 3 and not verify.read_slots(path, KEY)[1]
+    assert newest(path) == 3 and not read_slots(path, KEY)[1]
 
 
 @pytest.mark.parametrize("written", [*range(1, 40), 100, 200, 279, 280, 512, 1024, SLOT - 1])
@@ -71,7 +76,7 @@ def test_a_half_written_slot(tmp_path: Path, written: int) -> None:
         raw.write(new[:written])
     assert newest(path) == (3 if path.read_bytes()[:SLOT] == new else 2)
     CheckpointFile(path, signer()).publish(3, bytes([3]) * 32)
-    heads, findings = verify.read_slots(path, KEY)
+    heads, findings = read_slots(path, KEY)
     assert max(head.size for head in heads) == 3 and not findings
 
 
@@ -95,5 +100,52 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
     for worker in workers:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0]
-    heads, findings = verify.read_slots(path, KEY)
+    heads, findings = read_slots(path, KEY)
     assert max(head.size for head in heads) == 119 and not findings
+
+
+def covered(path: Path, size: int, held: int) -> list[int]:
+    """Asks for a checkpoint over `size` while somebody else has the file; gives the sizes that were asked for under the lock."""
+    asked: list[int] = []
+
+    def newest() -> tuple[int, bytes]:
+        asked.append(held)
+        return held, bytes([held]) * 32
+
+    file = CheckpointFile(path, signer())
+    with open(path, "rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        waiting = threading.Thread(target=file.cover, args=(size, bytes([size]) * 32, newest))
+        waiting.start()
+        time.sleep(0.2)
+        assert waiting.is_alive()
+        fcntl.flock(other, fcntl.LOCK_UN)
+        waiting.join()
+    return asked
+
+
+def test_who_waited_writes_nothing_where_a_newer_one_was_flushed(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint"
+    CheckpointFile(path, signer()).publish(5, bytes([5]) * 32)
+    kept = path.read_bytes()
+    assert covered(path, 4, 5) == [] and path.read_bytes() == kept
+    assert covered(path, 6, 8) == [8] and newest(path) == 8  # one write for all that was committed meanwhile
+
+
+@pytest.mark.parametrize("point", ["before-sync", "after-sync"])
+def test_who_waited_leans_on_nobody_who_died_before_saying_that_it_flushed(tmp_path: Path, point: str) -> None:
+    """Killed between write and sync, or between sync and the mark: the head is in the file, and the next one flushes it again."""
+    path = tmp_path / "checkpoint"
+    CheckpointFile(path, signer()).publish(1, bytes([1]) * 32)
+    assert publish(path, 5, f"checkpoint:{point}") == -signal.SIGKILL
+    assert newest(path) == 5
+    assert covered(path, 4, 5) == [5]
+    assert covered(path, 4, 5) == []
+
+
+@pytest.mark.parametrize("mark", [b"", b"\0" * 32, b"x" * 33])
+def test_a_mark_that_is_lost_or_of_another_slot_costs_a_flush_and_nothing_else(tmp_path: Path, mark: bytes) -> None:
+    path = tmp_path / "checkpoint"
+    CheckpointFile(path, signer()).publish(5, bytes([5]) * 32)
+    (tmp_path / "checkpoint.synced").write_bytes(mark)
+    assert covered(path, 4, 5) == [5]

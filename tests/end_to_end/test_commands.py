@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 import typer.main
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from audit.witness import Cosigner
 from engine.cli import app
 from governance import exports, key_backup
 from governance.exports import NoticeId
@@ -47,15 +49,18 @@ def commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[st
 
 
 NOTICE = NoticeId("0123456789abcdef")
-BACKUP = "keys.backup"
+BACKUP, ANSWER = "keys.backup", "answer"
 PASSPHRASE = {"CONSENTRIC_KEY_PASSPHRASE": "correct horse battery staple"}
 LEAVES = sorted(path for path in commands() if not any(other[: len(path)] == path and other != path for other in commands()))
 USES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("approve",): ("groups",),
     ("reject",): ("groups",),
     ("audit", "checkpoint"): (),
+    ("audit", "cosign"): (ANSWER,),
     ("audit", "log"): (),
     ("audit", "privacy"): ("groups", "--fits", "2"),
+    ("audit", "prove"): ("0", "--to", "../first.tlog-proof"),
+    ("audit", "publish"): ("../log",),
     ("audit", "verify"): (),
     ("budget",): (),
     ("build",): ("groups",),
@@ -76,6 +81,7 @@ USES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("keys", "backup"): ("new.backup",),
     ("keys", "list"): (),
     ("keys", "restore"): (BACKUP,),
+    ("keys", "retire"): (),
     ("keys", "rotate"): ("split", "--yes"),
     ("migrate",): (),
     ("plan",): ("groups", "--compare", "0.5,1"),
@@ -125,6 +131,11 @@ def mixed(waiting: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
         handed = exports.intend(write, shop.newest("returners").id, "returners", "mail", "list.csv")
         exports.open_notice(write, NOTICE, handed, whole=False)
     assert shop.run("consent", "merge", SUBJECTS[1], "--into", SUBJECTS[2], by=OFFICER).code == 0
+    assert shop.run("audit", "publish", str(shop.root.parent / "log"), by=OFFICER).code == 0
+    cosigner = Cosigner(Ed25519PrivateKey.from_private_bytes(b"w" * 32), "witness.example")
+    (shop.root / ANSWER).write_text(cosigner.cosign((shop.root.parent / "log" / "checkpoint").read_text(), 1_700_000_000))
+    (shop.root / "log.policy").write_text(f"witness first {cosigner.vkey}\nquorum first\n")
+    assert shop.run("keys", "rotate", "log", "--yes").code == 0
     with pytest.MonkeyPatch.context() as cheap:
         cheap.setattr(key_backup, "COST", 2)
         assert shop.run("keys", "backup", str(shop.root / BACKUP), env=PASSPHRASE).code == 0

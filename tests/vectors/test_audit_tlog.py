@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from audit import verify
+from audit import tiles, verify
 from audit.checkpoint import Verifier, read_checkpoint
 from audit.merkle import (
     CompactRange,
@@ -24,6 +24,7 @@ from audit.merkle import (
     verify_consistency,
     verify_inclusion,
 )
+from tests.evidence import Evidence
 
 FOLDER = os.environ.get("CONSENTRIC_VECTORS_DIR")
 KEY = "example.com/log/testdata+33d7b496+AeHTu4Q3hEIMHNqc6fASMsq3rKNx280NI+oO5xCFkkSx"
@@ -87,10 +88,10 @@ def bundle(size: int) -> list[bytes]:
 def test_signed_checkpoints(size: int) -> None:
     note = (TESSERA / f"checkpoint.{size}").read_text()
     checkpoint = read_checkpoint(note, Verifier.parse(KEY))
-    head = verify.read_head("", note, verify.parse_key(KEY))
+    head = verify.read_head(note, verify.parse_key(KEY))
     tree = CompactRange()
     nodes = {Place(level, index): value for body in bundle(size) for level, index, value in tree.append(leaf_hash(body))}
-    assert (checkpoint.size, checkpoint.root) == (head.size, head.root) == (tree.size, tree.root()) == (size, tree.root())
+    assert (checkpoint.size, checkpoint.root) == head == (tree.size, tree.root()) == (size, tree.root())
     leaves = [nodes[Place(0, index)] for index in range(size)]
     if size:
         tile = (TESSERA / "tile/0/000.p" / str(size)).read_bytes()
@@ -100,6 +101,18 @@ def test_signed_checkpoints(size: int) -> None:
     for old in range(1, size):
         before = read_checkpoint((TESSERA / f"checkpoint.{old}").read_text(), Verifier.parse(KEY))
         verify_consistency(old, size, hashes_of(consistency_ranges(old, size), nodes), before.root, checkpoint.root)
+
+
+@pytest.mark.parametrize("size", range(16))
+def test_tiles_of_a_log_that_others_published(size: int, tmp_path: Path) -> None:
+    """Its folder verifies at each size, and what is written here of the same entries is the same, byte for byte."""
+    report = verify.verify_log(TESSERA, TESSERA / f"checkpoint.{size}", verify.parse_key(KEY), tmp_path / "seen")
+    assert (report.findings, report.entries, report.covered) == ((), size, size)
+    evidence = Evidence(tmp_path)
+    evidence.add(*bundle(size))
+    with evidence.read() as connection:
+        for tile in tiles.tiles(size):
+            assert tiles.content(connection, tile) == (TESSERA / tile.path).read_bytes()
 
 
 def test_a_checkpoint_does_not_verify_with_another_key() -> None:

@@ -7,7 +7,7 @@ import pytest
 from audit import verify
 from audit.checkpoint import SLOT, CheckpointFile, Verifier, make_checkpoint, pack_slot, read_checkpoint, unpack_slot
 from audit.merkle import IntegrityError
-from tests.evidence import ORIGIN, signer
+from tests.evidence import ORIGIN, read_slots, signer
 
 ROOTS = [bytes([number]) * 32 for number in range(10)]
 
@@ -52,7 +52,7 @@ def test_a_checkpoint_is_a_signed_note() -> None:
     assert text.split("\n") == [ORIGIN, "7", base64.b64encode(ROOTS[7]).decode(), "spent 1/2"]
     assert signature.startswith(f"— {ORIGIN} ")
     assert read_checkpoint(made.note, signer().verifier) == made
-    assert verify.read_head("", made.note, verify.parse_key(str(signer().verifier))).root == ROOTS[7]
+    assert verify.read_head(made.note, verify.parse_key(str(signer().verifier)))[1] == ROOTS[7]
 
 
 def test_other_signatures_beside_ours_are_passed_over() -> None:
@@ -78,7 +78,7 @@ def test_signed_texts_that_are_no_checkpoint_are_refused(text: str) -> None:
     with pytest.raises(IntegrityError):
         read_checkpoint(note, signer().verifier)
     with pytest.raises(verify.Broken):
-        verify.read_head("", note, verify.parse_key(str(signer().verifier)))
+        verify.read_head(note, verify.parse_key(str(signer().verifier)))
 
 
 def test_every_changed_character_of_a_note_is_refused() -> None:
@@ -92,7 +92,7 @@ def test_every_changed_character_of_a_note_is_refused() -> None:
             with pytest.raises(IntegrityError):
                 read_checkpoint(changed, signer().verifier)
             with pytest.raises(verify.Broken):
-                verify.read_head("", changed, key)
+                verify.read_head(changed, key)
 
 
 @pytest.mark.parametrize("extension", ["", "two\nlines"])
@@ -148,7 +148,7 @@ def test_a_torn_slot_leaves_the_other(file: CheckpointFile, path: Path, size: in
     newest = CheckpointFile(path, signer()).read()
     assert newest is not None and newest.size == 3
     CheckpointFile(path, signer()).publish(5, ROOTS[5])
-    heads, findings = verify.read_slots(path, verify.parse_key(str(signer().verifier)))
+    heads, findings = read_slots(path, verify.parse_key(str(signer().verifier)))
     assert sorted(head.size for head in heads) == [3, 5] and not findings
 
 
@@ -157,7 +157,7 @@ def test_publishing_the_same_again_mends_a_torn_slot(file: CheckpointFile, path:
         file.publish(number, ROOTS[number])
     spoil(path, 0)
     file.publish(2, ROOTS[2])
-    heads, findings = verify.read_slots(path, verify.parse_key(str(signer().verifier)))
+    heads, findings = read_slots(path, verify.parse_key(str(signer().verifier)))
     assert [head.size for head in heads] == [2, 2] and not findings
 
 

@@ -1,7 +1,6 @@
 import base64
 import json
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -191,10 +190,10 @@ def test_a_block_is_told_and_no_less_than_what_is_within_it(evidence: Evidence) 
         ({"predicate__passport__privacy": None}, "is malformed"),
         ({"predicate__passport__privacy__mu_squared": "1/0"}, "is malformed"),
         ({"predicate__passport__utility": {"auc": float("nan")}}, "is malformed"),
-        ({"predicate__passport__privacy__epsilon": 0.9}, "ε is 1 at δ 1e-05, it claims 0.9"),
-        ({"predicate__passport__privacy__epsilon": 1.0001}, "ε is 1 at δ 1e-05, it claims 1.0001"),
-        ({"predicate__passport__privacy__delta": 1e-6}, "at δ 1e-06, it claims 1"),
-        ({"predicate__passport__privacy__mu_squared": str(MU * 2)}, "at δ 1e-05, it claims 1"),
+        ({"predicate__passport__privacy__epsilon": 0.9}, "ε is larger at δ 1e-05 than it claims, 0.9"),
+        ({"predicate__passport__privacy__epsilon": 1.0001}, "ε is smaller at δ 1e-05 than it claims, 1.0001"),
+        ({"predicate__passport__privacy__delta": 1e-6}, "at δ 1e-06 than it claims, 1"),
+        ({"predicate__passport__privacy__mu_squared": str(MU * 2)}, "at δ 1e-05 than it claims, 1"),
         ({"predicate__passport__privacy__mu_squared": str(MU / 2)}, "its privacy transcript adds up to more than was charged"),
         ({"predicate__passport__privacy__draws": 245}, "its privacy transcript adds up to more than was charged"),
         ({"predicate__passport__privacy__transcript__0__mu_squared": "-1"}, "has a negative line"),
@@ -222,13 +221,20 @@ def test_another_signer_is_found(evidence: Evidence) -> None:
 @pytest.mark.parametrize("epsilon", [0.001, 0.01, 0.1, 0.5, 1.0, 3.0, 8.0])
 @pytest.mark.parametrize("draws", [0, 1000, RESERVED_DRAWS])
 @pytest.mark.parametrize("delta", [1e-5, 1e-7, 1e-9])
-def test_epsilon_is_derived_as_the_ledger_does(epsilon: float, draws: int, delta: float) -> None:
+def test_epsilon_is_what_the_ledger_charges(epsilon: float, draws: int, delta: float) -> None:
     """Two programs, written apart, and one number, also where discreteness alone exceeds δ at the ε that was asked for."""
     mu_squared = mu_squared_of(epsilon, delta, draws)
-    derived, charged = verify.epsilon_of(mu_squared, draws, delta), epsilon_of(mu_squared, draws, delta)
-    assert derived * (1 - 1e-9) <= charged <= derived * (1 + 1e-6)
+    charged = epsilon_of(mu_squared, draws, delta)
+    privacy = {"mu_squared": str(mu_squared), "draws": draws, "delta": delta, "transcript": [], "assurance": "exact"}
+    assert not [*verify.check_privacy({**privacy, "epsilon": charged})]
+    assert [*verify.check_privacy({**privacy, "epsilon": charged * 0.999})] == [
+        f"ε is larger at δ {delta:g} than it claims, {charged * 0.999:.9g}"
+    ]
+    assert [*verify.check_privacy({**privacy, "epsilon": charged * 1.001})]
 
 
 def test_epsilon_at_the_ends() -> None:
-    assert verify.epsilon_of(Fraction(0), 0, 1e-5) == 0.0
-    assert verify.epsilon_of(Fraction(10**9), 0, 1e-5) == float("inf")
+    privacy = {"mu_squared": "0", "draws": 0, "delta": 1e-5, "transcript": [], "assurance": "exact"}
+    assert not [*verify.check_privacy({**privacy, "epsilon": 0.0})]
+    assert [*verify.check_privacy({**privacy, "epsilon": 0.001})]
+    assert [*verify.check_privacy({**privacy, "mu_squared": str(10**9), "epsilon": 700.0})]

@@ -76,8 +76,9 @@ def test_a_crash_between_is_finished_one_way_or_the_other(
 
 
 def test_what_was_never_made_or_signs_is_not_rotated(opened: Store, keys: KeyFolder) -> None:
-    for name, says in (("log", "cannot be rotated"), ("pseudonym/essential", "was never made"), ("../split", "cannot be named")):
-        with pytest.raises(KeyFault, match=says):
+    says = {"log": "is not there; it is made first", "pseudonym/essential": "was never made", "../split": "cannot be named"}
+    for name, fault in says.items():
+        with pytest.raises(KeyFault, match=fault):
             rotation.rotate(opened, keys, name)
     assert last(opened)["action"] == "key.created"
 

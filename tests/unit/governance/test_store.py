@@ -257,8 +257,7 @@ def test_a_clock_far_behind_the_log_is_a_fault_with_a_way_out(tmp_path: Path) ->
 def test_a_newest_entry_without_a_time_is_a_fault_with_a_way_out(tmp_path: Path, body: bytes) -> None:
     opened = store(tmp_path)
     with opened.transaction() as transaction:
-        log.append(transaction.connection, body)
-        transaction.recorded += 1
+        transaction.last = transaction.tail.append([body])
     with pytest.raises(StoreError, match="entry 0 of the log has no time; run `consentric audit verify`"), opened.transaction():
         pytest.fail("a transaction began")
 
