@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -21,7 +21,6 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
-    Select,
     SmallInteger,
     Table,
     and_,
@@ -138,8 +137,8 @@ def entries(connection: Connection, start: int = 0, stop: int | None = None) -> 
 
 def newest(connection: Connection) -> Entry | None:
     """The last entry; None in an empty log."""
-    row = connection.execute(select(log_entries).order_by(log_entries.c.idx.desc()).limit(1)).first()
-    return None if row is None else Entry(row.idx, row.body)
+    row = connection.exec_driver_sql(_NEWEST).first()
+    return None if row is None else Entry(row[0], row[1])
 
 
 def copy(connection: Connection, to: Connection) -> None:
@@ -187,6 +186,7 @@ def check_against(connection: Connection, checkpoint: Checkpoint | None) -> None
         raise IntegrityError(f"the log's root over {checkpoint.size} entries is not the one that was signed")
 
 
+_NEWEST = "SELECT idx, body FROM log_entries ORDER BY idx DESC LIMIT 1"
 _LAST = select(func.max(log_entries.c.idx))
 
 
@@ -204,19 +204,21 @@ def _adding(table: Table, dialect: Dialect) -> str:
     return str(insert(table).compile(dialect=dialect))
 
 
-@cache
-def _lookup(count: int) -> Select[tuple[int, int, bytes]]:
-    """Selects `count` nodes by key, with parameters l0, i0, l1, …; SQLite would scan the table for a row value IN a list."""
+@lru_cache
+def _lookup(count: int, dialect: Dialect) -> str:
+    """Selects `count` nodes by key; SQLite would scan the table for a row value IN a list."""
     keys = [and_(log_nodes.c.level == bindparam(f"l{k}"), log_nodes.c.idx == bindparam(f"i{k}")) for k in range(count)]
-    return select(log_nodes.c.level, log_nodes.c.idx, log_nodes.c.hash).where(or_(*keys))
+    return str(select(log_nodes.c.level, log_nodes.c.idx, log_nodes.c.hash).where(or_(*keys)).compile(dialect=dialect))
 
 
 def _nodes(connection: Connection, places: list[Place]) -> dict[Place, bytes]:
     if not places:
         return {}
-    keys = {f"{name}{k}": value for k, place in enumerate(places) for name, value in zip("li", place, strict=True)}
-    rows = connection.execute(_lookup(len(places)), keys).all()
-    found = {Place(row.level, row.idx): bytes(row.hash) for row in rows}
+    keys: tuple[int, ...] | dict[str, int] = tuple(value for place in places for value in place)
+    if not connection.dialect.positional:
+        keys = {f"{name}{k}": value for k, place in enumerate(places) for name, value in zip("li", place, strict=True)}
+    rows = connection.exec_driver_sql(_lookup(len(places), connection.dialect), keys).all()
+    found = {Place(row[0], row[1]): bytes(row[2]) for row in rows}
     if missing := [place for place in places if place not in found]:
         raise IntegrityError(f"the log's node at level {missing[0].level}, index {missing[0].idx} is missing")
     return found

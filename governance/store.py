@@ -109,6 +109,7 @@ class Store:
             self._engine = open_engine(url)
         except DatabaseError as error:
             raise StoreError(str(error)) from None
+        self._writing = self._engine.execution_options(write=True)
         weakref.finalize(self, self._engine.dispose)
         self._seal = seal
         self._outside = outside
@@ -117,7 +118,7 @@ class Store:
 
     def create(self) -> None:
         """Make the tables of an empty database. Raises StoreError where a log is in it already."""
-        with _faults(), self._engine.execution_options(write=True).begin() as connection:
+        with _faults(), self._writing.begin() as connection:
             migrations.create(connection)
             if audit_log.size(connection):
                 raise StoreError("the database holds the log of a workspace already, expected an empty one")
@@ -169,7 +170,7 @@ class Store:
         Raises StoreError, where the clock is `LAG` behind the log too, and UnrecordedError.
         """
         with _faults():
-            with self._engine.execution_options(write=True).begin() as connection, Session(bind=connection) as session:
+            with self._writing.begin() as connection, Session(bind=connection) as session:
                 changes: list[str] = []
                 _watch(connection, changes.append)
                 newest = audit_log.newest(connection)
