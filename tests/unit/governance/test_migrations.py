@@ -117,7 +117,7 @@ def test_a_migration_is_an_entry_and_sealed(tmp_path: Path) -> None:
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = first(tmp_path)
-    monkeypatch.setattr(log, "append", lambda *_: 1 / 0)
+    monkeypatch.setattr(log.Tail, "append", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         store(tmp_path, create=False).migrate()
     with writing(tmp_path) as connection:
