@@ -32,7 +32,7 @@ def reasons(workspace: Workspace, build: Build, key: str) -> tuple[tuple[str, fl
             return ()
         lawful = permit(workspace, build)
         bench = Bench.at(workspace, lambda _step: None)
-        use = scoring.decided_use(bench, lawful, lawful.spec.as_of)
+        use = scoring.decided_use(bench, lawful, lawful.spec.known)
         everybody = admit(bench, use)
         if everybody.check(key) is not Reason.ADMITTED:
             return ()

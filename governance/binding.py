@@ -17,7 +17,7 @@ from governance.columns import quoted
 from governance.expressions import Read
 from governance.reads import MinimisationError
 from governance.relations import ADMITTED, CONSENT, ID, key_column
-from governance.selection import Selection
+from governance.selection import SCHEMAS, Selection
 from governance.sources import Source
 from policies.contract import Contract
 
@@ -56,7 +56,7 @@ def bound_reads(
 
 
 def _empty(connection: duckdb.DuckDBPyConnection, sources: Mapping[str, Source], keys: Sequence[str]) -> None:
-    for schema in ("files", "inside", "features", "outcome"):
+    for schema in ("files", "inside", *SCHEMAS):
         connection.execute(f"CREATE SCHEMA {schema}")
     for table, source in sources.items():
         columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in source.types.items())

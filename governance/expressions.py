@@ -112,7 +112,7 @@ def compile_segment(contract: Contract, spec: Segment) -> tuple[Compiled, ...]:
         reach = scope(contract, feature.table, spec.lookup)
         if contract.tables[feature.table].event_time is None and (feature.window or feature.max_rows):
             raise ExpressionError(name, feature.table, "expected a table with `event_time`, which `window` and `max_rows` need")
-        compiled.append(compile_expression(name, feature.agg, reach, spec.as_of))
+        compiled.append(compile_expression(name, feature.agg, reach, spec.known))
     if spec.treatment:
         reach = scope(contract, spec.treatment.table, spec.lookup)
         if contract.tables[spec.treatment.table].event_time is None:

@@ -22,12 +22,10 @@ import pyarrow.compute as pc
 from governance.columns import quoted
 from governance.relations import ADMITTED, CONSENT, ID, key_column
 from governance.remote_tables import RemoteError, RemoteTable, fetch
+from governance.selection import SCHEMAS
 from governance.sources import FETCHED, INTEGERS, Source, string
 
 T = TypeVar("T")
-
-SCHEMAS = ("inside", "features", "outcome")
-"""What is held; rows that features see; rows that a label sees."""
 
 
 class ExtractionError(Exception):
@@ -110,7 +108,7 @@ def quietly(call: Callable[[], T]) -> T:
 
 def _furnish(connection: duckdb.DuckDBPyConnection, held: Sequence[Held], people: People | None, strict: bool, spill: Path) -> None:
     connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
-    for schema in SCHEMAS:
+    for schema in ("inside", *SCHEMAS):
         connection.execute(f"CREATE SCHEMA {schema}")
     if people is not None:
         _admit(connection, people)

@@ -3,7 +3,8 @@
 Features over the same rows share aggregates; windows are FILTER clauses over one scan. A subject without rows in a
 feature's window, or whose value is NULL, NaN or infinite, gets the feature's `missing`, or its lower bound: NaN, as long as
 that is not known. A label is a condition on the rows of its window, or a number of them, and they may be none: counts are 0
-there, NULL is false, or the number's lower bound. A treatment is a condition on rows before `as_of`; it stays NULL for whoever has none.
+there, NULL is false, or the number's lower bound. A treatment is a condition on rows of its campaign, which features end before; it
+stays NULL for whoever has none.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from governance.columns import quoted
 from governance.expressions import LABEL, TREATMENT, Aggregate, Compiled
 from governance.relations import ADMITTED, ID, RANK, Relations
 from governance.spans import Span, after, before, midnight
-from policies.segment import Feature, Lookup, Segment, Treatment
+from policies.segment import Feature, Lookup, Segment
+
+SCHEMAS = ("features", "campaign", "outcome")
+"""Where relations lie, by what they are read for: rows of one table may be of several spans."""
 
 FLAGS = ("duplicates", "returns", "missing", "outliers")
 """Which rules of the contract touched a subject's rows."""
@@ -54,42 +58,41 @@ class _Pass:
 
 def select_features(relations: Relations, spec: Segment, compiled: Sequence[Compiled]) -> Selection:
     """The SQL of `spec`. Raises MinimisationError, SourceError."""
-    as_of = midnight(spec.as_of)
+    known, as_of = midnight(spec.known), midnight(spec.as_of)
     rows: list[tuple[str, str]] = []
     passes: list[_Pass] = []
     values: dict[str, str] = {}
     flags: list[tuple[str, str]] = []
-    for table in dict.fromkeys(each.table for each in compiled if each.name != LABEL):
-        mine = [each for each in compiled if each.table == table and each.name != LABEL]
-        span = Span(_earliest(spec, mine), as_of)
+    of_features = [each for each in compiled if each.name in spec.features]
+    for table in dict.fromkeys(each.table for each in of_features):
+        mine = [each for each in of_features if each.table == table]
+        span = Span(_earliest(spec, mine), known)
         one = _Pass(f"t{len(passes)}", f"features.{quoted(table)}", relations.number(table))
-        ranked = any(_most(_asked(spec, each.name)) for each in mine)
+        ranked = any(spec.features[each.name].max_rows for each in mine)
         rows.append((one.relation, relations.rows(table, span, _joined(spec, mine), ranked)))
         passes.append(one)
         if found := relations.flags(table, span):
             flags.append((one.number, found))
         for each in mine:
-            values[each.name] = _feature(relations, one, each, _asked(spec, each.name), span)
+            values[each.name] = _feature(relations, one, each, spec.features[each.name], span)
     for each in compiled:
-        if each.name == LABEL and spec.label:
-            span = Span(as_of, after(as_of, spec.label.after))
-            one = _Pass(f"t{len(passes)}", f"outcome.{quoted(each.table)}", relations.number(each.table))
-            rows.append((one.relation, relations.rows(each.table, span, _joined(spec, [each]))))
-            passes.append(one)
-            values[LABEL] = _label(one, each)
+        if each.name == TREATMENT and spec.treatment:
+            schema, span = "campaign", Span(known, as_of)
+        elif each.name == LABEL and spec.label:
+            schema, span = "outcome", Span(as_of, after(as_of, spec.label.after))
+        else:
+            continue
+        one = _Pass(f"t{len(passes)}", f"{schema}.{quoted(each.table)}", relations.number(each.table))
+        rows.append((one.relation, relations.rows(each.table, span, _joined(spec, [each]))))
+        passes.append(one)
+        values[each.name] = _label(one, each) if each.name == LABEL else _present(one, each)
     return Selection(tuple(rows), _query(spec, passes, values), _flags(flags))
-
-
-def _asked(spec: Segment, name: str) -> Feature | Treatment:
-    """What a compiled expression over rows before `as_of` was written as."""
-    return spec.treatment if spec.treatment and name == TREATMENT else spec.features[name]
 
 
 def _earliest(spec: Segment, compiled: Sequence[Compiled]) -> dt.datetime | None:
     """Where the longest window begins; None where some feature has none."""
-    windows = [_asked(spec, each.name).window for each in compiled]
-    known = [window for window in windows if window is not None]
-    return before(midnight(spec.as_of), max(known)) if len(known) == len(windows) else None
+    windows = [window for each in compiled if (window := spec.features[each.name].window) is not None]
+    return before(midnight(spec.known), max(windows)) if len(windows) == len(compiled) else None
 
 
 def _joined(spec: Segment, compiled: Sequence[Compiled]) -> Lookup | None:
@@ -98,23 +101,24 @@ def _joined(spec: Segment, compiled: Sequence[Compiled]) -> Lookup | None:
     return lookup if lookup and any(owner == lookup.table for each in compiled for owner, _ in each.reads) else None
 
 
-def _feature(relations: Relations, one: _Pass, compiled: Compiled, feature: Feature | Treatment, span: Span) -> str:
-    """A feature's value, or a treatment's, where it has rows in its window, else NULL."""
+def _feature(relations: Relations, one: _Pass, compiled: Compiled, feature: Feature, span: Span) -> str:
+    """A feature's value where it has rows in its window, else NULL."""
     conditions = []
     if feature.window is not None and (start := before(span.end, feature.window)) != span.start:
         conditions.append(relations.since(compiled.table, start))
     windowed = tuple(conditions)
-    if (most := _most(feature)) is not None:
-        conditions.append(f"{RANK} <= {most}")
+    if feature.max_rows is not None:
+        conditions.append(f"{RANK} <= {feature.max_rows}")
+    return _present(one, compiled, conditions, windowed)
+
+
+def _present(one: _Pass, compiled: Compiled, conditions: Sequence[str] = (), windowed: Sequence[str] = ()) -> str:
+    """A value over the rows that meet `conditions`, NULL where none is in the window."""
     value = compiled.value([one.result(aggregate, conditions) for aggregate in compiled.aggregates])
     if compiled.null_over_nothing:
         return value
     present = f"{one.result(Aggregate('COUNT(*)', counts=True), windowed)} > 0" if windowed else f"{one.alias}.{ID} IS NOT NULL"
     return f"CASE WHEN {present} THEN {value} END"
-
-
-def _most(asked: Feature | Treatment) -> int | None:
-    return asked.max_rows if isinstance(asked, Feature) else None
 
 
 def _label(one: _Pass, compiled: Compiled) -> str:

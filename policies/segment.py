@@ -7,10 +7,10 @@ from collections import Counter
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from policies.contract import Name
-from policies.documents import Document, Duration, refuse
+from policies.documents import Document, Duration, refuse, show_duration
 from policies.policy import Delta, Epsilon
 
 ESTIMATE = "estimate"
@@ -65,12 +65,22 @@ class Label(Document):
 
 
 class Treatment(Document):
-    """Who was treated in a randomised campaign before `as_of`: true treated, false control, NULL (or no rows) not in the trial."""
+    """Who was treated in a randomised campaign, which ends at `as_of`: true treated, false control, NULL (or no rows) not in the trial.
+
+    Features are known where its `window` begins: what the treatment caused is none.
+    """
 
     table: Name
     agg: str = Field(min_length=1, max_length=2000, description="boolean aggregate expression in SQL")
-    window: Duration | None = Field(None, description="only rows of the last …, before `as_of`")
+    window: Duration = Field(description="of the campaign, in days: rows of the last …, before `as_of`; features end where it begins")
     why: str | None = None
+
+    @field_validator("window")
+    @classmethod
+    def _of_days(cls, window: dt.timedelta) -> dt.timedelta:
+        if window % dt.timedelta(days=1):
+            raise ValueError(f"expected whole days, got `{show_duration(window)}`")
+        return window
 
 
 class Lookup(Document):
@@ -275,6 +285,11 @@ class Segment(Document):
             case Propensity(learner="network"):
                 return True
         return False
+
+    @property
+    def known(self) -> dt.date:
+        """The day before which features are known: `as_of`, or where a trial begins, which may change them."""
+        return self.as_of - self.treatment.window if self.treatment else self.as_of
 
     @property
     def estimated(self) -> tuple[str, ...]:

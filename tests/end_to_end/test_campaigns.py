@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from pathlib import Path
 
@@ -64,11 +65,12 @@ def test_who_was_in_no_trial_may_be_persuadable_too(campaign: Shop) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("segment", ["worth", "persuadable"])
-def test_a_released_model_scores_the_people_of_another_day(campaign: Shop, segment: str) -> None:
+@pytest.mark.parametrize(("segment", "known"), [("worth", AS_OF), ("persuadable", AS_OF - dt.timedelta(days=30))])
+def test_a_released_model_scores_the_people_of_another_day(campaign: Shop, segment: str, known: dt.date) -> None:
+    """Of the day that features were known: before a campaign began, of an uplift."""
     before = campaign.members(segment)
     spent = campaign.spent()
-    scored = campaign.run("segments", "score", segment, "--as-of", str(AS_OF))
+    scored = campaign.run("segments", "score", segment, "--as-of", str(known))
     assert scored.code == 0, scored.err
     assert campaign.spent() == spent
     build = campaign.newest(segment)

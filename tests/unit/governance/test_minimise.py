@@ -454,16 +454,30 @@ def test_a_treatment_is_true_false_or_nothing_at_all(tmp_path: Path) -> None:
     }
 
 
+TRIAL = {"table": "tx", "agg": "count(*) > 1", "window": "30d"}
+
+
+def test_features_end_where_the_campaign_begins(tmp_path: Path) -> None:
+    write(tmp_path, [(1, at("2024-01-20"), 1, "a", "x"), (1, at("2024-01-31"), 1, "a", "y"), (1, at("2024-02-20"), 1, "a", "x")])
+    label = {"table": "tx", "agg": "count(*) > 0", "after": "30d"}
+    features = {"all": "count(*)", "recent": {"agg": "count(*)", "window": "12d"}, "since": "days_since(max(at))"}
+    found = []
+    for window in ("30d", "20d"):
+        spec = segment(features, label, model={"type": "uplift", "top": 0.5}, treatment=TRIAL | {"window": window})
+        found.append(extract(tmp_path, contract(), spec, ["1"])["1"])
+    assert found == [(1.0, 1.0, 11.0, True, False), (2.0, 1.0, 10.0, False, False)]
+
+
 def test_counting_treatments_leaves_out_who_has_no_row(tmp_path: Path) -> None:
     write(tmp_path, [(1, at("2024-02-20"), 1, "a", "x"), (2, at("2024-02-20"), 1, "a", "y")])
-    treatment = {"table": "tx", "agg": "count_if(\"order\" = 'x') > 0"}
+    treatment = {"table": "tx", "agg": "count_if(\"order\" = 'x') > 0", "window": "30d"}
     label = {"table": "tx", "agg": "count(*) > 0", "after": "30d"}
     spec = segment({"n": "count(*)"}, label, model={"type": "uplift", "top": 0.5}, treatment=treatment)
     assert [extract(tmp_path, contract(), spec, ["1", "2", "3"])[who][1] for who in "123"] == [True, False, None]
 
 
 def test_columns_of_treatment_and_label_are_asked_for_with_their_reasons() -> None:
-    treatment = {"table": "tx", "agg": "bool_or(\"order\" = 'x')", "why": "the trial"}
+    treatment = {"table": "tx", "agg": "bool_or(\"order\" = 'x')", "window": "30d", "why": "the trial"}
     label = {"table": "tx", "agg": "sum(amount) > 3", "after": "30d", "why": "they bought"}
     spec = segment({"n": "count(*)"}, label, model={"type": "uplift", "top": 0.5}, treatment=treatment)
     reads = {read.column: (read.readers, read.why) for read in requested(contract(), spec)}
@@ -480,7 +494,7 @@ def test_a_label_that_is_a_number_has_its_lower_bound_over_no_rows(tmp_path: Pat
 
 def test_a_feature_may_not_be_called_as_the_treatment_is() -> None:
     label = {"table": "tx", "agg": "count(*) > 0", "after": "30d"}
-    spec = segment({"treatment": "count(*)"}, label, model={"type": "uplift", "top": 0.5}, treatment={"table": "tx", "agg": "count(*) > 1"})
+    spec = segment({"treatment": "count(*)"}, label, model={"type": "uplift", "top": 0.5}, treatment=TRIAL)
     with pytest.raises(ExpressionError, match="another name"):
         requested(contract(), spec)
 
@@ -488,6 +502,6 @@ def test_a_feature_may_not_be_called_as_the_treatment_is() -> None:
 def test_a_treatment_needs_to_have_happened_at_some_time() -> None:
     timeless = {key: value for key, value in PURCHASES.items() if key != "event_time"}
     label = {"table": "tx", "agg": "count(*) > 0", "after": "30d"}
-    spec = segment({"n": "count(*)"}, label, model={"type": "uplift", "top": 0.5}, treatment={"table": "states", "agg": "count(*) > 1"})
+    spec = segment({"n": "count(*)"}, label, model={"type": "uplift", "top": 0.5}, treatment=TRIAL | {"table": "states"})
     with pytest.raises(ExpressionError, match="event_time"):
         requested(contract({"states": timeless}), spec)
