@@ -15,9 +15,6 @@ from policies.segment import Segment
 STEPS = 2 + TOLD
 """Steps that training by samples reports, the rounds before and after it included."""
 
-MOMENTS = 8.0
-"""Share of a propensity's μ² for those rounds, beside `learning.PROPENSITY_SHARES`: samples have a budget of their own."""
-
 SHARES = {"embedding": 20.0, "clusters": 80.0}
 """Shares of what training gets of μ²: the scale of features before an autoencoder, and clusters on what it makes of them."""
 

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import bounds, curves, deep_training, movement, ranked, trial
+from engine import curves, deep_training, ranked, trial
 from engine.assess import Noisy
 from engine.bench import Bench
 from engine.forecast_scores import AUTOMATIC
-from engine.lineage import Last
 from engine.models import ONE, Explained, Model
 from engine.planning import Planned, learner_at
 from engine.ranked import Ranked
@@ -26,13 +25,6 @@ from policies.segment import Clusters, KRange, Propensity, Segment, Uplift, Valu
 
 TRAINING_STEPS = 9
 """Rounds of the door that a trainer may take, and so the steps that it reports; of a propensity see `engine.trainers.learners`."""
-
-CLUSTER_SHARES = {"train": 88.0, "profiles": 7.0, "flags": 1.0, "fairness": 4.0}
-PROPENSITY_SHARES = {"train": 65.0, "scores": 4.0, "curve": 14.0, "profiles": 5.0, "sizes": 2.0, "flags": 1.0, "fairness": 9.0}
-VALUE_SHARES = PROPENSITY_SHARES | {"train": 55.0, "curve": 24.0}
-UPLIFT_SHARES = PROPENSITY_SHARES | {"train": 45.0, "curve": 34.0}
-SHARES = {"clusters": CLUSTER_SHARES, "propensity": PROPENSITY_SHARES, "value": VALUE_SHARES, "uplift": UPLIFT_SHARES}
-"""Shares of a build's μ², by the type of its model; what a segment does not ask for goes to the others in proportion."""
 
 NOBODY = -1
 """Part of whoever is in no segment."""
@@ -61,20 +53,6 @@ class Learned:
     def released(self) -> dict[str, Any]:
         """The model as JSON: everything in it went through the door."""
         return self.model.facts() | ({} if self.threshold is None else {"threshold": self.threshold})
-
-
-def shares_of(spec: Segment, last: Last | None = None) -> dict[str, float]:
-    """Shares of the budget, without those that `spec` has no use for; `last`: the release to compare with."""
-    shares = dict(SHARES[spec.model.type])
-    if not spec.fairness:
-        del shares["fairness"]
-    if spec.deep and isinstance(spec.model, Propensity):
-        shares["train"] = deep_training.MOMENTS
-    if spec.estimated:
-        shares["bounds"] = bounds.SHARE
-    if movement.comparable(last, spec):
-        shares["movement"] = movement.SHARE
-    return shares
 
 
 def training_steps(spec: Segment) -> int:

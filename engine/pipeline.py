@@ -5,9 +5,10 @@ from __future__ import annotations
 from engine import exact, planning, release
 from engine.assessment import assess, fairness_gate
 from engine.bench import Bench
-from engine.learning import learn, shares_of, training_steps
+from engine.learning import learn, training_steps
 from engine.planning import Planned
 from engine.quarantine import quarantine
+from engine.shares import shares_of
 from engine.stages import admit, begin, bounded, features, minimise, still_admitted
 from governance.builds import Build, Status
 from policies.segment import Segment

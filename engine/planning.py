@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property, partial
 from typing import Any
 
@@ -20,6 +21,7 @@ from engine.forecast_lines import forecast_uplift, forecast_value
 from engine.forecast_scores import Choice, chosen, forecast_propensity
 from engine.gates import Exit, Refused, gate, refusal
 from engine.lineage import Last, last_release
+from engine.shares import trained
 from engine.workspace import Workspace, WorkspaceError
 from governance import builds, minimise, snapshots
 from governance.accounting import mu_squared_of
@@ -232,7 +234,8 @@ def snapshot_now(bench: Bench, prepared: Prepared) -> Snapshot:
 def forecast_at(prepared: Prepared, snapshot: Snapshot, epsilon: float) -> Forecast:
     """What to expect at `epsilon`, by public figures and the noisy count alone."""
     spec = prepared.spec
-    mu_squared = mu_squared_of(epsilon, spec.asked.delta if spec.private else prepared.policy.budgets.cap.delta)
+    delta = spec.asked.delta if spec.private else prepared.policy.budgets.cap.delta
+    mu_squared = mu_squared_of(epsilon, delta) * Fraction(trained(spec))
     if isinstance(spec.model, Clusters):
         k = spec.model.k.most if isinstance(spec.model.k, KRange) else spec.model.k
         return forecast_clusters(snapshot.admitted, snapshot.sigma, len(spec.features), k, mu_squared)

@@ -15,7 +15,7 @@ import numpy as np
 
 from engine.forecast import forecast_clusters
 from engine.forecast_scores import chosen, forecast_propensity
-from engine.learning import PROPENSITY_SHARES
+from engine.shares import PROPENSITY_SHARES
 from governance.accounting import mu_squared_of
 from governance.noise import SystemNoise
 from tests.benchmarks.clusters import private, real

@@ -11,8 +11,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from engine import curves
-from engine.learning import PROPENSITY_SHARES
 from engine.models import ONE
+from engine.shares import PROPENSITY_SHARES
 from engine.trainers.learners import Learner
 from governance.accounting import mu_squared_of
 from governance.door import Grant, LocalCohort, MemoryMeter, Part

@@ -1,0 +1,42 @@
+"""Who gets how much of a build's μ²: shares by the type of its model, without those that a segment has no use for."""
+
+from __future__ import annotations
+
+from engine import bounds, movement
+from engine.lineage import Last
+from engine.trainers import projecting
+from policies.segment import Clusters, Propensity, Segment
+
+CLUSTER_SHARES = {"train": 88.0, "profiles": 7.0, "flags": 1.0, "fairness": 6.0}
+PROPENSITY_SHARES = {"train": 65.0, "scores": 4.0, "curve": 14.0, "profiles": 5.0, "sizes": 2.0, "flags": 1.0, "fairness": 12.0}
+VALUE_SHARES = PROPENSITY_SHARES | {"train": 55.0, "curve": 24.0}
+UPLIFT_SHARES = PROPENSITY_SHARES | {"train": 45.0, "curve": 34.0}
+SHARES = {"clusters": CLUSTER_SHARES, "propensity": PROPENSITY_SHARES, "value": VALUE_SHARES, "uplift": UPLIFT_SHARES}
+"""Shares of a build's μ², by the type of its model; what a segment does not ask for goes to the others in proportion."""
+
+NETWORK = 8.0
+"""Share of the rounds about a propensity network, beside `PROPENSITY_SHARES`: its samples have a budget of their own."""
+
+
+def shares_of(spec: Segment, last: Last | None = None) -> dict[str, float]:
+    """Shares of the budget, without those that `spec` has no use for; `last`: the release to compare with."""
+    shares = dict(SHARES[spec.model.type])
+    if not spec.fairness:
+        del shares["fairness"]
+    if spec.deep and isinstance(spec.model, Propensity):
+        shares["train"] = NETWORK
+    if spec.estimated:
+        shares["bounds"] = bounds.SHARE
+    if movement.comparable(last, spec):
+        shares["movement"] = movement.SHARE
+    return shares
+
+
+def trained(spec: Segment) -> float:
+    """What a trainer gets of a build's μ², as a multiple of what it gets by `SHARES`, which forecasts were fitted to. What is asked of a
+    former release is left out: it is small, and not known before its snapshot is."""
+    if spec.deep:
+        return 1.0
+    fitted, own = SHARES[spec.model.type], shares_of(spec)
+    left = projecting.SHARES["fit"] / sum(projecting.SHARES.values()) if isinstance(spec.model, Clusters) and spec.model.prepare else 1.0
+    return left * own["train"] / sum(own.values()) * sum(fitted.values()) / fitted["train"]
