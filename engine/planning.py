@@ -7,7 +7,7 @@ has none yet, and passes the same gates as a build: whoever may plan it may buil
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property, partial
@@ -254,15 +254,20 @@ def learner_at(prepared: Prepared, snapshot: Snapshot, epsilon: float | None = N
     return chosen(spec.model.learner, snapshot.admitted, len(spec.features), mu_squared)
 
 
-def compare(made: Planned, epsilons: str) -> tuple[tuple[float, Forecast], ...]:
-    """Forecasts at several ε."""
+def several(text: str) -> tuple[float, ...]:
+    """ε to compare, such as `0.5,1,2`. Raises WorkspaceError."""
     try:
-        asked = [float(text) for text in epsilons.split(",")]
+        asked = tuple(float(each) for each in text.split(","))
     except ValueError:
-        raise WorkspaceError(f"`--compare`: got `{epsilons}`, expected numbers such as `0.5,1,2`") from None
+        raise WorkspaceError(f"`--compare`: got `{text}`, expected numbers such as `0.5,1,2`") from None
     if not all(0 < each <= 100 for each in asked):
-        raise WorkspaceError(f"`--compare`: got `{epsilons}`, expected numbers above 0 and up to 100")
-    return tuple((each, forecast_at(made.prepared, made.snapshot, each)) for each in asked)
+        raise WorkspaceError(f"`--compare`: got `{text}`, expected numbers above 0 and up to 100")
+    return asked
+
+
+def compare(made: Planned, epsilons: Sequence[float]) -> tuple[tuple[float, Forecast], ...]:
+    """Forecasts at several ε."""
+    return tuple((each, forecast_at(made.prepared, made.snapshot, each)) for each in epsilons)
 
 
 def decidable(workspace: Workspace, name: str) -> str:

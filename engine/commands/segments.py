@@ -42,11 +42,11 @@ def plan(
         from engine import planning, views
         from engine.bench import Bench
 
+        epsilons = planning.several(compare) if compare else ()
         with at.display.progress("plan", planning.STEPS) as progress:
             bench = Bench.at(at.workspace(Action.PLAN), progress)
             made = planning.plan(bench, name)
-        rows = planning.compare(made, compare) if compare else ()
-        at.display.result(*views.plan(made, rows))
+        at.display.result(*views.plan(made, planning.compare(made, epsilons)))
 
 
 def build(
