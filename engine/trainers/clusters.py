@@ -1,11 +1,12 @@
 """DP clusters: noisy prototypes first, then parts of them by any method at no cost, then how many subjects each part has.
 
 Rounds of the door (nine at most): moments → covariance → histogram on the leading axes, which seeds prototypes → two Lloyd steps
-on prototypes → for centres three more on what they merge to → sizes. Exact n is never seen: every count is a column of a noisy sum.
+on prototypes → for centres three more from where stand-ins for subjects lead → sizes. Exact n is never seen: every count is a column
+of a noisy sum.
 
 Neighbours: add or remove one subject. Sensitivity: the bound of each query, which the door enforces. Not here: the rounds
-themselves (`engine.trainers.seeding`, `lloyd`, `partitions`), the methods (`hierarchy`, `mixture`, `density`, `maps`), choosing k
-(`prototypes`), merging what is too small (`merging`), names (`engine.naming`).
+themselves (`engine.trainers.seeding`, `lloyd`, `partitions`) and what lies between them (`standins`), the methods (`hierarchy`,
+`mixture`, `density`, `maps`), choosing k (`prototypes`), merging what is too small (`merging`), names (`engine.naming`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from engine.trainers.mixture import mixture
 from engine.trainers.partitions import FAR, Nearest, Parts, nearest
 from engine.trainers.prototypes import Merged, choose, judged, merge
 from engine.trainers.rounds import Rounds
+from engine.trainers.seeding import Seeds
+from engine.trainers.standins import stand_ins, start
 from governance.door import Array, Cohort, Grant, Part
 from governance.noise import NoiseSource
 
@@ -78,27 +81,27 @@ def fit(
     least, most = (k, k) if isinstance(k, int) else k
     shares = seeding.shares(cohort.width) | PROTOTYPES | (CENTRES if method == "centres" else {}) | SIZES
     rounds = Rounds(cohort, grant.split(**shares), noise, progress, Part.ALL)
-    prototypes, subjects = _prototypes(rounds, most, seed)
+    prototypes, seeds = _prototypes(rounds, most, seed)
     tried = tuple(_METHODS[method](prototypes, each, seed) for each in range(least, most + 1))
     chosen = choose([each.merged for each in tried])
     best = next(each for each in tried if each.merged is chosen)
     if method == "centres":
-        best = _refined(rounds, best, prototypes, subjects)
+        best = _refined(rounds, best, prototypes, seeds, seed)
     step, parameters = best.model.question()
     sizes = rounds.ask("sizes", step, parameters, (len(best.model.centres), 1), 1.0).ravel()
     found = _ordered(best, sizes, rounds.sigma("sizes", 1.0), floor)
     return replace(found, tried=tuple(each.merged for each in tried), notes=(_note(best.merged, len(tried), least, most, prototypes),))
 
 
-def _prototypes(rounds: Rounds, k: int, seed: int) -> tuple[Prototypes, float]:
-    """Noisy prototypes, at least `k`, and the noisy number of subjects."""
+def _prototypes(rounds: Rounds, k: int, seed: int) -> tuple[Prototypes, Seeds]:
+    """Noisy prototypes, at least `k`, and what they began with."""
     found = seeding.seeds(rounds, k, next(iter(PROTOTYPES)), seed)
     points, variance = found.points, found.variance
     for name in PROTOTYPES:
         moved = lloyd.step(rounds, name, points, variance, found.subjects)
         points, variance = moved.centres, moved.variance
     kept = np.argsort(-moved.counts, kind="stable")[: max(k, int((moved.counts > moved.sigma).sum()))]
-    return Prototypes(points[kept], np.maximum(moved.counts[kept], 1.0), variance), found.subjects
+    return Prototypes(points[kept], np.maximum(moved.counts[kept], 1.0), variance), found
 
 
 def _centres(prototypes: Prototypes, k: int, seed: int) -> Grouping:
@@ -116,14 +119,15 @@ _METHODS: Mapping[MethodName, Method] = {
 }
 
 
-def _refined(rounds: Rounds, grouping: Grouping, prototypes: Prototypes, subjects: float) -> Grouping:
-    """Noisy Lloyd steps from the centres of the prototypes; then everybody belongs to the nearest centre."""
+def _refined(rounds: Rounds, grouping: Grouping, prototypes: Prototypes, seeds: Seeds, seed: int) -> Grouping:
+    """Noisy Lloyd steps from where stand-ins end, each carried on with them; then everybody belongs to the nearest centre."""
     merged = grouping.merged
-    centres = seeding.on_grid(merged.centres)
+    others = stand_ins(prototypes, seeds.covariance, seed)
+    centres = seeding.on_grid(start(others, prototypes, merged.centres, seed))
     variance = merged.variance + prototypes.variance
     for name in CENTRES:
-        moved = lloyd.step(rounds, name, centres, variance, subjects)
-        centres, variance = moved.centres, moved.variance
+        moved = lloyd.step(rounds, name, centres, variance, seeds.subjects)
+        centres, variance = seeding.on_grid(others.corrected(centres, moved.centres)), moved.variance
     points, weights = prototypes.points, prototypes.weights
     labels = nearest(points, centres)
     model = Nearest("centres", centres, centres, np.arange(float(merged.k)), FAR, points, weights)

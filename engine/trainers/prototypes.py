@@ -12,13 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn, without types
 
 Array = NDArray[np.float64]
 
-RESTARTS = 50
+RESTARTS = 20
 """Starts of the k-means on prototypes."""
 
 AS_GOOD = 0.01
@@ -72,6 +69,10 @@ def choose(tried: Sequence[Merged]) -> Merged:
 
 def weighted_kmeans(points: Array, weights: Array, k: int, restarts: int, seed: int) -> tuple[Array, NDArray[np.int64], float]:
     """The best of some runs of k-means: centres (k, d), labels (n,), mean square distance. Points may coincide."""
+    from sklearn.cluster import KMeans  # here, so that commands that train nothing do not wait for scikit-learn
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn, without types
+
     with threadpool_limits(1), warnings.catch_warnings():  # threads cost more than they bring on a few hundred points
         warnings.simplefilter("ignore", ConvergenceWarning)  # noise may lay points on top of each other; the result is still right
         fitted = KMeans(k, n_init=restarts, random_state=seed).fit(points, sample_weight=weights)

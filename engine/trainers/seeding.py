@@ -51,11 +51,13 @@ LEAST_VARIANCE = (UNIT / 100) ** 2
 
 @dataclass(frozen=True, slots=True)
 class Seeds:
-    """`points` (K, d) on the grid, `variance` of subjects about them in square grid units, and the noisy number of `subjects`."""
+    """`points` (K, d) on the grid, `variance` of subjects about them in square grid units, and of all subjects the noisy number and
+    `covariance` (d, d), which is that of independent features where no round was spent on it."""
 
     points: Array
     variance: float
     subjects: float
+    covariance: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +71,11 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """Where the histogram lies: `axes` (d, p) of length `FIXED`, variance (p,) along them and `rest` across them."""
+    """Where the histogram lies: `axes` (d, p) of length `FIXED`, variance (p,) along them and `rest` across them. `covariance` (d, d): as
+    in `Seeds`."""
 
     spread: Spread
+    covariance: Array
     axes: Array
     variance: Array
     rest: float
@@ -87,7 +91,7 @@ def seeds(rounds: Rounds, k: int, following: str, seed: int) -> Seeds:
     first = spread(rounds)
     frame = _leading_axes(rounds, first) if rounds.cohort.width > AXES else _own_axes(first)
     points, variance = _from_cells(rounds, frame, k, following, seed)
-    return Seeds(points, variance, first.subjects)
+    return Seeds(points, variance, first.subjects, frame.covariance)
 
 
 def spread(rounds: Rounds) -> Spread:
@@ -119,14 +123,15 @@ def reach(spread: Spread) -> float:
 
 def _leading_axes(rounds: Rounds, spread: Spread) -> _Frame:
     """Principal axes of the noisy covariance."""
-    values, vectors = np.linalg.eigh(covariance_of(rounds, spread))
+    covariance = covariance_of(rounds, spread)
+    values, vectors = np.linalg.eigh(covariance)
     leading = np.argsort(-values, kind="stable")[:AXES]
     rest = max(float(values.sum() - values[leading].sum()), 0.0)
-    return _Frame(spread, np.rint(vectors[:, leading] * FIXED), np.maximum(values[leading], LEAST_VARIANCE), rest)
+    return _Frame(spread, covariance, np.rint(vectors[:, leading] * FIXED), np.maximum(values[leading], LEAST_VARIANCE), rest)
 
 
 def _own_axes(spread: Spread) -> _Frame:
-    return _Frame(spread, np.eye(len(spread.mean)) * FIXED, spread.variance, 0.0)
+    return _Frame(spread, np.diag(spread.variance), np.eye(len(spread.mean)) * FIXED, spread.variance, 0.0)
 
 
 def _from_cells(rounds: Rounds, frame: _Frame, k: int, following: str, seed: int) -> tuple[Array, float]:
