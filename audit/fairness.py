@@ -3,12 +3,18 @@
 Each measure compares a group with the group of the highest rate, *whichever that is*: the ratio of selection rates is
 θ = min(1, min over h of p_g/p_h) (the four-fifths rule: a screen, not law) and the gap of error rates is
 max(0, max over h of p_h - p_g). Their intervals take the minimum or maximum over all pairs of both ends, so that no
-group is favoured by being picked as the highest after looking. All intervals that decide one attribute hold together with
-the stated confidence (Bonferroni over measures, outcomes and pairs), and include sampling and noise (`audit.intervals`).
+group is favoured by being picked as the highest after looking. Calibration compares with nobody: it is how much more often
+what was predicted came true in a group than its scores said. All intervals include sampling and noise (`audit.intervals`).
+
+**Many comparisons.** All intervals that decide one table hold together with the stated confidence (Bonferroni over measures,
+outcomes and pairs, which may depend on each other in any way). So at most 5 in 100 such tables pass or fail even one group
+wrongly. Holm's step-down tests would decide a little more often, but their verdicts could not be read off the intervals that
+are shown, and an officer must be able to see why.
 
 A group passes only if its whole interval keeps the bound and fails only if its whole interval breaks it. A group of
 which fewer than 30 subjects are certain (noisy count less three standard deviations) is never judged. Not here: where
-tables come from (the door), what a verdict leads to (the policy's gate).
+tables come from (the door), what a verdict leads to (the policy's gate), how parts are made up (`audit.balance`), what
+features tell of a group (`audit.proxies`).
 """
 
 from __future__ import annotations
@@ -18,13 +24,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from audit.intervals import Interval, critical, difference, rate, ratio
-
-LEAST_SUBJECTS = 30
-"""Subjects that must be certain to be counted before a rate is judged (DESIGN section 8)."""
-
-SIGMAS = 3.0
-"""Standard deviations of noise taken off a count before it is called certain."""
+from audit.balance import Balance
+from audit.calibration import Scored
+from audit.intervals import Interval, critical, difference, ratio
+from audit.proxies import ProxyFinding
+from audit.rates import Cell, too_few
 
 
 class Verdict(StrEnum):
@@ -36,26 +40,41 @@ class Verdict(StrEnum):
 
 
 class Measure(StrEnum):
-    """What is compared: selection by ratio, error rates by gap."""
+    """What is compared: selection by ratio, error rates by gap; of calibration, what came true with what was predicted."""
 
     SELECTION = "selection rate"
     TRUE_POSITIVE = "true positive rate"
     FALSE_POSITIVE = "false positive rate"
+    CALIBRATION = "calibration"
 
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """Hold-out subjects by group, each in one of four disjoint cells; noisy counts, one a group; `sigma` of each cell."""
+    """Subjects by group, each in one of four disjoint cells; noisy counts, one a group; `sigma` of each cell. `about`: who, in words."""
 
     true_positives: tuple[float, ...]
     false_positives: tuple[float, ...]
     false_negatives: tuple[float, ...]
     true_negatives: tuple[float, ...]
     sigma: float
+    about: str = ""
 
-    def lengths(self) -> set[int]:
-        """Numbers of groups that the cells speak of; one number if they fit together."""
-        return {len(cells) for cells in (self.true_positives, self.false_positives, self.false_negatives, self.true_negatives)}
+    @property
+    def cells(self) -> tuple[tuple[float, ...], ...]:
+        """In the order of the fields."""
+        return self.true_positives, self.false_positives, self.false_negatives, self.true_negatives
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Over the subjects of a `Confusion`: noisy sums of (score − ½) in each of its cells, (4, groups), with deviation `sigma` each.
+
+    Scores lie between 0 and 1; whoever reaches `threshold` is selected.
+    """
+
+    excess: tuple[tuple[float, ...], ...]
+    threshold: float
+    sigma: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +83,7 @@ class GroupTable:
 
     `outcomes`: the clusters, or for propensities e.g. ("selected", "not selected"). `counts`: noisy, (groups, outcomes).
     `sigma`: standard deviation of each cell's noise, in subjects. `judged`: outcomes whose rates are compared, none: all.
-    `unknown`: noisy count of subjects whose group is not known or may not be read.
+    `unknown`: noisy count of subjects whose group is not known or may not be read. `scores` only beside `confusion`.
     """
 
     attribute: str
@@ -75,6 +94,7 @@ class GroupTable:
     judged: tuple[str, ...] = ()
     confusion: Confusion | None = None
     unknown: float = 0.0
+    scores: Scores | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError where shapes do not match."""
@@ -83,13 +103,16 @@ class GroupTable:
             raise ValueError(f"`counts` of `{self.attribute}` do not match its groups and outcomes, expected {shape[0]} x {shape[1]}")
         if not set(self.judged) <= set(self.outcomes):
             raise ValueError(f"`judged` of `{self.attribute}` must be outcomes, got {self.judged}, expected some of {self.outcomes}")
-        if self.confusion and self.confusion.lengths() != {len(self.groups)}:
-            raise ValueError(f"`confusion` of `{self.attribute}` does not match its groups, expected {shape[0]} of each cell")
+        for name, cells in (("confusion", self.confusion and self.confusion.cells), ("scores", self.scores and self.scores.excess)):
+            if cells and {len(each) for each in cells} != {shape[0]}:
+                raise ValueError(f"`{name}` of `{self.attribute}` does not match its groups, expected {shape[0]} of each cell")
+        if self.scores and not self.confusion:
+            raise ValueError(f"`scores` of `{self.attribute}` are summed over a confusion, got none, expected one")
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What passes: ratio of selection rates at least `min_ratio`, gaps of error rates at most `max_gap`."""
+    """What passes: ratio of selection rates at least `min_ratio`, gaps of error rates and of calibration at most `max_gap`."""
 
     min_ratio: float = 0.8
     max_gap: float = 0.1
@@ -101,9 +124,10 @@ class GroupFinding:
     """One group under one measure of one outcome.
 
     `subjects`: noisy count that the rate is a share of, with the `sigma` of its noise. `rate`: at the stated confidence by
-    itself. `compared`: ratio or gap to the group of the highest rate, at the stated confidence together with all others of
-    the attribute; None where nothing was judged. `detectable`: the ratio (gap) at which a group as large as this one is
-    seen to differ from the highest half of the time; nearer to equality it mostly goes unseen.
+    itself; of calibration, how many did what was `predicted` of them. `compared`: ratio or gap to the group of the highest rate (of
+    calibration, `rate` less `predicted`), at the stated confidence together with all others of the attribute; None where nothing was
+    judged. `detectable`: the smallest gap that could have been seen, as the ratio (gap) at which a group as large as this one is
+    seen to differ half of the time; nearer to equality it mostly goes unseen. None where no gap could have been.
     """
 
     measure: Measure
@@ -116,11 +140,16 @@ class GroupFinding:
     detectable: float | None
     verdict: Verdict
     reason: str
+    predicted: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FairnessFinding:
-    """One attribute. `coverage`: noisy share of subjects whose group is known."""
+    """One attribute, or the crossing of several. `coverage`: noisy share of subjects whose group is known.
+
+    `comparisons`: how many hold together; `about`: whom error rates and calibration are about, in words. `balance`: how each part is
+    made up of groups. `proxy`: what features and segments tell of the attribute; neither decides anything.
+    """
 
     attribute: str
     verdict: Verdict
@@ -128,37 +157,10 @@ class FairnessFinding:
     bounds: Bounds
     coverage: float
     groups: tuple[GroupFinding, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Cell:
-    """A rate's two disjoint noisy counts."""
-
-    group: str
-    successes: float
-    failures: float
-    sigma_successes: float
-    sigma_failures: float
-
-    @property
-    def subjects(self) -> float:
-        return self.successes + self.failures
-
-    @property
-    def sigma(self) -> float:
-        return math.hypot(self.sigma_successes, self.sigma_failures)
-
-    @property
-    def certain(self) -> bool:
-        return self.subjects - SIGMAS * self.sigma >= LEAST_SUBJECTS
-
-    def rate(self, z: float) -> Interval:
-        return rate(self.successes, self.failures, self.sigma_successes, self.sigma_failures, z)
-
-    def rate_if(self, share: float, z: float) -> Interval:
-        """The interval that a group of this size and noise would have around `share`."""
-        n = max(self.subjects, 0.0)
-        return rate(share * n, (1 - share) * n, self.sigma_successes, self.sigma_failures, z)
+    comparisons: int = 0
+    about: str = ""
+    balance: tuple[Balance, ...] = ()
+    proxy: ProxyFinding | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,8 @@ def judge(table: GroupTable, bounds: Bounds) -> FairnessFinding:
     """The verdict on one attribute: fails if any group fails, passes only if every group is judged and passes."""
     measured = list(_measured(table))
     pairs = len(table.groups) * (len(table.groups) - 1) // 2
-    z = critical(bounds.confidence, max(1, len(measured) * pairs))
+    comparisons = len(measured) * pairs + (len(table.groups) if table.scores else 0)
+    z = critical(bounds.confidence, max(1, comparisons))
     by_ratio = _Comparison(ratio, min, 1.0, bounds.min_ratio, "ratio", lambda value: value >= bounds.min_ratio)
     by_gap = _Comparison(_shortfall, max, 0.0, bounds.max_gap, "gap", lambda value: value <= bounds.max_gap)
     groups = tuple(
@@ -185,11 +188,18 @@ def judge(table: GroupTable, bounds: Bounds) -> FairnessFinding:
         for measure, outcome, cells in measured
         for finding in _compare(measure, outcome, cells, by_ratio if measure is Measure.SELECTION else by_gap, z, bounds.confidence)
     )
+    groups += tuple(_calibrated(table, by_gap, z, bounds.confidence))
     verdict = worst(groups)
     known = sum(sum(row) for row in table.counts)
     total = known + max(table.unknown, 0.0)
     coverage = min(1.0, max(0.0, known / total)) if total > 0 else 0.0
-    return FairnessFinding(table.attribute, verdict, _why(groups, verdict), bounds, coverage, groups)
+    about = table.confusion.about if table.confusion else ""
+    return FairnessFinding(table.attribute, verdict, _why(groups, verdict), bounds, coverage, groups, comparisons, about)
+
+
+def unasked(attribute: str, why: str, bounds: Bounds) -> FairnessFinding:
+    """What could not be judged whatever the door said, and so was not asked: never a pass."""
+    return FairnessFinding(attribute, Verdict.INCONCLUSIVE, why, bounds, 0.0, ())
 
 
 def worst(findings: Iterable[FairnessFinding | GroupFinding]) -> Verdict:
@@ -200,7 +210,7 @@ def worst(findings: Iterable[FairnessFinding | GroupFinding]) -> Verdict:
     return Verdict.PASS if verdicts == {Verdict.PASS} else Verdict.INCONCLUSIVE
 
 
-def _measured(table: GroupTable) -> Iterable[tuple[Measure, str, list[_Cell]]]:
+def _measured(table: GroupTable) -> Iterable[tuple[Measure, str, list[Cell]]]:
     """Every rate that is compared, with its cells by group."""
     others = table.sigma * math.sqrt(max(0, len(table.outcomes) - 1))
     for outcome in table.judged or table.outcomes:
@@ -208,7 +218,7 @@ def _measured(table: GroupTable) -> Iterable[tuple[Measure, str, list[_Cell]]]:
         yield (
             Measure.SELECTION,
             outcome,
-            [_Cell(group, row[at], sum(row) - row[at], table.sigma, others) for group, row in zip(table.groups, table.counts, strict=True)],
+            [Cell(group, row[at], sum(row) - row[at], table.sigma, others) for group, row in zip(table.groups, table.counts, strict=True)],
         )
     if confusion := table.confusion:
         for measure, successes, failures in (
@@ -216,11 +226,11 @@ def _measured(table: GroupTable) -> Iterable[tuple[Measure, str, list[_Cell]]]:
             (Measure.FALSE_POSITIVE, confusion.false_positives, confusion.true_negatives),
         ):
             columns = zip(table.groups, successes, failures, strict=True)
-            yield measure, "", [_Cell(group, s, f, confusion.sigma, confusion.sigma) for group, s, f in columns]
+            yield measure, "", [Cell(group, s, f, confusion.sigma, confusion.sigma) for group, s, f in columns]
 
 
 def _compare(
-    measure: Measure, outcome: str, cells: Sequence[_Cell], comparison: _Comparison, z: float, confidence: float
+    measure: Measure, outcome: str, cells: Sequence[Cell], comparison: _Comparison, z: float, confidence: float
 ) -> Iterable[GroupFinding]:
     """Each group against all that are large enough to be judged."""
     alone = critical(confidence)
@@ -249,28 +259,72 @@ def _against(mine: Interval, others: Sequence[Interval], comparison: _Comparison
     return Interval(value, low, high)
 
 
-def _detectable(cell: _Cell, highest: Interval, comparison: _Comparison, z: float) -> float:
-    """Where the interval would end that has equality at its middle."""
+def _detectable(cell: Cell, highest: Interval, comparison: _Comparison, z: float) -> float | None:
+    """Where the interval would end that has equality at its middle; None where that is beyond any gap that there can be."""
     interval = comparison.pair(cell.rate_if(highest.value, z), highest)
-    return interval.low if comparison.equal == 1.0 else interval.high
+    if comparison.equal == 1.0:
+        return interval.low if interval.low > 0 else None
+    return interval.high if interval.high <= highest.value else None
 
 
-def _decide(cell: _Cell, compared: Interval | None, detectable: float | None, comparison: _Comparison) -> tuple[Verdict, str]:
+def _decide(cell: Cell, compared: Interval | None, detectable: float | None, comparison: _Comparison) -> tuple[Verdict, str]:
     if not cell.certain:
+        return Verdict.INCONCLUSIVE, too_few(cell.subjects)
+    if compared is None:
+        return Verdict.INCONCLUSIVE, "no other group is large enough to compare with; no gap, however large, could have been seen"
+    verdict, span = _placed(compared, compared, comparison)
+    return verdict, span if verdict is not Verdict.INCONCLUSIVE else f"{span}; {_visible(detectable, comparison)}"
+
+
+def _placed(shown: Interval, held: Interval, comparison: _Comparison) -> tuple[Verdict, str]:
+    """On which side of the bound `held` lies, with the words for what is `shown`."""
+    span = f"the {comparison.word} lies between {shown.low:.2f} and {shown.high:.2f}"
+    match comparison.keeps(held.low), comparison.keeps(held.high):
+        case True, True:
+            return Verdict.PASS, f"{span}, all of it within the bound of {comparison.bound:.2f}"
+        case False, False:
+            return Verdict.FAIL, f"{span}, all of it beyond the bound of {comparison.bound:.2f}"
+    return Verdict.INCONCLUSIVE, f"{span}, on both sides of the bound of {comparison.bound:.2f}"
+
+
+def _visible(detectable: float | None, comparison: _Comparison) -> str:
+    """The smallest gap that could have been seen, in words."""
+    if detectable is None:
+        return "at this size and noise, no gap, however large, could have been seen"
+    if comparison.equal == 1.0:
         return (
-            Verdict.INCONCLUSIVE,
-            f"too few to judge: about {max(0, round(cell.subjects)):,} counted with noise, fewer than {LEAST_SUBJECTS} of them certain",
+            f"the smallest gap that could have been seen is a ratio of {detectable:.2f}: "
+            f"a group of this size, chosen {100 * detectable:.0f} times where the highest is chosen 100 times"
         )
-    if compared is None or detectable is None:
-        return Verdict.INCONCLUSIVE, "no other group is large enough to compare with"
-    span = f"the {comparison.word} lies between {compared.low:.2f} and {compared.high:.2f}"
-    if comparison.keeps(compared.low) and comparison.keeps(compared.high):
-        return Verdict.PASS, f"{span}, all of it within the bound of {comparison.bound:.2f}"
-    if not comparison.keeps(compared.low) and not comparison.keeps(compared.high):
-        return Verdict.FAIL, f"{span}, all of it beyond the bound of {comparison.bound:.2f}"
-    nearer = "above" if comparison.equal > comparison.bound else "below"
-    unseen = f"at this size and noise, a {comparison.word} {nearer} {detectable:.2f} mostly cannot be told from equality"
-    return Verdict.INCONCLUSIVE, f"{span}, on both sides of the bound of {comparison.bound:.2f}; {unseen}"
+    return f"the smallest gap that could have been seen at this size and noise is {100 * detectable:.0f} percentage points"
+
+
+def _calibrated(table: GroupTable, comparison: _Comparison, z: float, confidence: float) -> Iterable[GroupFinding]:
+    """Of each group, how many did what the score is about, less how many its scores predicted; in either direction."""
+    if table.scores is None or table.confusion is None:
+        return
+    sigma, tau = table.confusion.sigma, table.scores.sigma
+    for place, group in enumerate(table.groups):
+        counts, excess = ([cells[place] for cells in each] for each in (table.confusion.cells, table.scores.excess))
+        scored = Scored(counts, excess, table.scores.threshold, sigma, tau)
+        cell = Cell(group, scored.positives, scored.subjects - scored.positives, sigma * math.sqrt(2), sigma * math.sqrt(2))
+        compared = detectable = None
+        verdict, reason = Verdict.INCONCLUSIVE, too_few(cell.subjects)
+        if cell.certain:
+            compared, flat = scored.gap(z), scored.flat(z)
+            detectable = flat if flat < 1 else None
+            verdict, reason = _placed(compared, _either_way(compared), comparison)
+            reason += f"; {_visible(detectable, comparison)}" if verdict is Verdict.INCONCLUSIVE else ""
+        rate = cell.rate(critical(confidence))
+        yield GroupFinding(
+            Measure.CALIBRATION, "", group, cell.subjects, cell.sigma, rate, compared, detectable, verdict, reason, scored.predicted
+        )
+
+
+def _either_way(gap: Interval) -> Interval:
+    """How large a gap is, whichever sign it has."""
+    low, high = sorted((abs(gap.low), abs(gap.high)))
+    return Interval(abs(gap.value), 0.0 if gap.low <= 0 <= gap.high else low, high)
 
 
 def _why(groups: Sequence[GroupFinding], verdict: Verdict) -> str:

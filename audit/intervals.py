@@ -48,6 +48,23 @@ def rate(successes: float, failures: float, sigma_successes: float, sigma_failur
     return Interval(value, min(value, max(0.0, (half - root) / square)), max(value, min(1.0, (half + root) / square)))
 
 
+def mean(total: float, count: float, square: float, sigma_total: float, sigma_count: float, z: float) -> Interval:
+    """The mean g, within ±1, of what adds up to noisy `total` over noisy `count`; `square`: mean of its squares, or more.
+
+    The noises must not be correlated. As for rates, every g is held whose statistic total − g·count, of variance
+    n(square − g²) + σt² + g²σn², lies within z standard deviations (Fieller 1954). [-1, 1] where the noise drowns the count.
+    """
+    n = max(count, 0.0)
+    if n <= 0:
+        return Interval(0.0, -1.0, 1.0)
+    value = min(1.0, max(-1.0, total / n))
+    leading = n * n + z * z * (n - sigma_count**2)
+    if leading <= 0:
+        return Interval(value, -1.0, 1.0)
+    root = math.sqrt(max(0.0, (total * n) ** 2 - leading * (total * total - z * z * (n * square + sigma_total**2))))
+    return Interval(value, max(-1.0, min(value, (total * n - root) / leading)), min(1.0, max(value, (total * n + root) / leading)))
+
+
 def difference(first: Interval, second: Interval) -> Interval:
     """first - second, of independent rates."""
     value = first.value - second.value

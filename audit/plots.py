@@ -31,8 +31,8 @@ def bar(value: float, margin: float, most: float) -> Markup:
     return _markup(svg)
 
 
-def span(value: float, low: float, high: float, ends: tuple[float, float], bound: float | None = None) -> Markup:
-    """An interval with its estimate, on an axis between `ends`; a dashed line marks `bound`."""
+def span(value: float, low: float, high: float, ends: tuple[float, float], bounds: Iterable[float] = ()) -> Markup:
+    """An interval with its estimate, on an axis between `ends`, with a tick at zero where that lies within; dashed lines mark `bounds`."""
     svg = _strip()
     first, last = ends
 
@@ -40,7 +40,9 @@ def span(value: float, low: float, high: float, ends: tuple[float, float], bound
         return (x - first) / (last - first)
 
     _node(svg, "line", "rule", x1="0", y1="8", x2="100%", y2="8")
-    if bound is not None:
+    if first < 0 < last:
+        _node(svg, "line", "rule", x1=_share(place(0)), y1="2", x2=_share(place(0)), y2="14")
+    for bound in bounds:
         _node(svg, "line", "bound", x1=_share(place(bound)), y1="0", x2=_share(place(bound)), y2="16")
     _whisker(svg, place(low), place(high))
     _node(svg, "circle", "dot", cx=_share(place(value)), cy="8", r="4")

@@ -13,14 +13,13 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
-from itertools import groupby
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from audit import plots, wording
+from audit import fairness_page, plots, wording
 from audit.clusters_page import Clusters
 from audit.explanation_page import Explanation
-from audit.fairness import FairnessFinding, GroupFinding, Measure, Verdict, worst
+from audit.fairness import FairnessFinding, Verdict, worst
 from audit.uplift_page import Uplift
 from audit.value_page import Value
 
@@ -315,7 +314,7 @@ def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("audit"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals.update(plots=plots, worst=worst, blocks=_blocks)
+    environment.globals.update(plots=plots, worst=worst, fairness_page=fairness_page)
     for words in (
         wording.count,
         wording.number,
@@ -326,35 +325,10 @@ def _template() -> Template:
         wording.moment,
         wording.day,
         wording.quoted,
+        wording.minus,
     ):
         environment.filters[words.__name__] = words
     return environment.get_template("report.html")
-
-
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """Rows that belong in one table: same measure and outcome. `rate_end` and `compared_end`: where the axes of its plots end."""
-
-    measure: str
-    outcome: str
-    rows: list[GroupFinding]
-    by_ratio: bool
-    bound: float
-    rate_end: float
-    compared_end: float
-
-
-def _blocks(finding: FairnessFinding) -> list[_Block]:
-    blocks = []
-    for (measure, outcome), run in groupby(finding.groups, key=lambda g: (g.measure, g.outcome)):
-        rows, by_ratio = list(run), measure is Measure.SELECTION
-        bound = finding.bounds.min_ratio if by_ratio else finding.bounds.max_gap
-        gaps = [row.compared.high for row in rows if row.compared]
-        rate_end = min(1.0, plots.nice(max(row.rate.high for row in rows)))
-        blocks.append(
-            _Block(measure.value, outcome, rows, by_ratio, bound, rate_end, 1.0 if by_ratio else plots.nice(max([1.5 * bound, *gaps])))
-        )
-    return blocks
 
 
 def _summary(report: Report) -> str:

@@ -31,6 +31,11 @@ def quoted(text: str) -> Markup:
     return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else escape(part) for i, part in enumerate(parts))
 
 
+def minus(text: str) -> str:
+    """Numbers with true minus signs."""
+    return text.replace("-", "−")
+
+
 def number(value: float) -> str:
     """Two or more significant digits, with separators and a true minus."""
     if not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""What a build asks the door about its own result: sizes, profiles, fairness tables, data rules (curves: `engine.curves`).
+"""What a build asks the door about its own result: sizes, profiles, data rules (curves: `engine.curves`; groups: `engine.group_tables`).
 
 Each function is one query, so one round of the door, and gives noisy values with the standard deviation of their noise.
 Steps are registered and row-wise: a subject adds 1 to at most one slot of each block, so that a query of b blocks has L2
@@ -46,32 +46,6 @@ def profiles(cohort: Cohort, parts: int, grant: Grant, noise: NoiseSource) -> No
     return Noisy(table.values.reshape(cohort.width, parts, PROFILE_BINS).swapaxes(0, 1), table.sigma)
 
 
-def fairness(cohort: Cohort, groups: tuple[int, ...], outcomes: int, confusion: bool, grant: Grant, noise: NoiseSource) -> FairnessCounts:
-    """Subjects by group and outcome for each attribute, and for propensities by group and cell of the hold-out's confusion.
-
-    `groups`: number of groups of each attribute. Reads `groups` (n, attributes), `segment`, and for confusion `label`, `part`.
-    """
-    slots = max(max(groups) * outcomes + 1, max(groups) * 4)
-    blocks = len(groups) * (2 if confusion else 1)
-    parameters = {"groups": np.array(groups, dtype=np.float64), "outcomes": np.array([float(outcomes)])}
-    table = counted(cohort, "assess.confusion" if confusion else "assess.groups", parameters, (blocks, slots), grant, noise, Part.ALL)
-    tables = tuple(table.values[a, : g * outcomes].reshape(g, outcomes) for a, g in enumerate(groups))
-    unknown = tuple(float(table.values[a, g * outcomes]) for a, g in enumerate(groups))
-    cells = tuple(table.values[len(groups) + a, : g * 4].reshape(g, 4) for a, g in enumerate(groups)) if confusion else ()
-    return FairnessCounts(tables, unknown, cells, table.sigma)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FairnessCounts:
-    """One table (groups, outcomes) an attribute, the noisy count of subjects whose group is `unknown`, and hold-out `cells`
-    (groups, 4): true positives, false positives, false negatives, true negatives."""
-
-    tables: tuple[Array, ...]
-    unknown: tuple[float, ...]
-    cells: tuple[Array, ...]
-    sigma: float
-
-
 def flags(cohort: Cohort, count: int, grant: Grant, noise: NoiseSource) -> Noisy:
     """Subjects whose rows each of `count` data rules touched, (count,). Reads `flags` (n, count); L2 sensitivity √count."""
     query = Query(StepName("assess.flags"), {}, (1, 1, count), math.sqrt(count))
@@ -104,28 +78,6 @@ def _profiles(batch: Batch, _parameters: Mapping[str, Array]) -> Contribution:
     bins = np.clip(np.floor((batch["features"] + UNIT) * (PROFILE_BINS / (2 * UNIT))), 0, PROFILE_BINS - 1)
     segment = batch["segment"][:, None]
     return ones(np.where(segment >= 0, segment * PROFILE_BINS + bins, OUTSIDE))
-
-
-@register("assess.groups")
-def _groups(batch: Batch, parameters: Mapping[str, Array]) -> Contribution:
-    return ones(_group_slots(batch, parameters))
-
-
-@register("assess.confusion")
-def _confusion(batch: Batch, parameters: Mapping[str, Array]) -> Contribution:
-    """Group and outcome; then group and confusion cell, for the hold-out alone."""
-    selected, label = batch["segment"][:, None] == 0, batch["label"][:, None] > 0
-    cell = np.where(selected, np.where(label, 0.0, 1.0), np.where(label, 2.0, 3.0))
-    held = (batch["part"][:, None] == float(Part.HOLDOUT)) & (batch["groups"] >= 0)
-    return ones(np.hstack([_group_slots(batch, parameters), np.where(held, batch["groups"] * 4 + cell, OUTSIDE)]))
-
-
-def _group_slots(batch: Batch, parameters: Mapping[str, Array]) -> NDArray[np.float64]:
-    """group · outcomes + outcome; the slot after all groups for whose group is unknown. In no part: the last outcome."""
-    outcomes = parameters["outcomes"][0]
-    outcome = np.where(batch["segment"] >= 0, batch["segment"], outcomes - 1)[:, None]
-    known = batch["groups"] >= 0
-    return np.asarray(np.where(known, batch["groups"] * outcomes + outcome, parameters["groups"] * outcomes))
 
 
 @register("assess.flags")

@@ -13,31 +13,30 @@ import numpy as np
 from audit import fairness as judging
 from audit.clusters_page import Clusters as ClustersPage
 from audit.explanation_page import Explanation
-from audit.fairness import Bounds, Confusion, FairnessFinding, GroupTable, Verdict
+from audit.fairness import FairnessFinding, Verdict
 from audit.report import Count, Figure, Profile, QualityRule
 from audit.report import Propensity as PropensityPage
 from audit.uplift_page import Uplift as UpliftPage
 from audit.value_page import Value as ValuePage
 from engine import assess as door
-from engine import described_clusters, described_scores, described_uplift, described_value
+from engine import described_clusters, described_fairness, described_scores, described_uplift, described_value
 from engine.assess import Noisy
 from engine.bench import Bench
 from engine.explained import explained
 from engine.gates import Exit, refusal
 from engine.learning import Learned
 from engine.lineage import trace
-from engine.models import Explained, Scorer
+from engine.models import Explained
 from engine.parts import Part, unit_of
 from engine.planning import Planned, Prepared
 from engine.scale import UNIT
-from engine.stages import People, Run, groups, scale_of, scales_of
+from engine.stages import People, Run, scale_of, scales_of
 from engine.trainers import projecting
 from governance.builds import required_approvals
 from governance.door import Array
 from governance.selection import FLAGS
 from policies.contract import Table
 from policies.policy import Outcome
-from policies.segment import Propensity
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,7 @@ def assess(bench: Bench, plan: Planned, people: People, learned: Learned, run: R
         profiles,
         page,
         utility,
-        _fairness(bench, plan, people, learned, run, parts),
+        described_fairness.findings(bench, plan, people, learned, run, parts, shapes),
         quality,
         headline,
         explained(bench, plan, people, learned, run, lineage, profiles),
@@ -200,38 +199,3 @@ def _rules(tables: dict[str, Table]) -> dict[str, str]:
                 action = {"clip": "moved to the bound", "null": "read as missing"}[declared.outliers.value]
                 words["outliers"].append(f"{name}.{column} outside {declared.bounds[0]} to {declared.bounds[1]} is {action}")
     return {flag: "; ".join(said) for flag, said in words.items() if said}
-
-
-def _fairness(
-    bench: Bench, plan: Planned, people: People, learned: Learned, run: Run, parts: tuple[Part, ...]
-) -> tuple[FairnessFinding, ...]:
-    """One finding an attribute, by noisy tables; the attributes are read here, for the fairness purpose, and nowhere else."""
-    prepared = plan.prepared
-    if not prepared.spec.fairness or prepared.policy.fairness is None:
-        return ()
-    gate, contract = prepared.policy.fairness, prepared.contract
-    known = groups(bench, plan, people)
-    labels = [contract.tables[a.table].columns[a.column].domain or () for a in prepared.spec.fairness]
-    selecting = isinstance(learned.model, Scorer)
-    outcomes = ("selected", "not selected") if selecting else tuple(part.name for part in parts)
-    cohort = people.cohort(run.meter, segment=learned.assigned, groups=known)
-    confused = isinstance(prepared.spec.model, Propensity)  # others predict no condition that errors could be counted of
-    counted = door.fairness(cohort, tuple(map(len, labels)), len(outcomes), confused, run.grants["fairness"], bench.noise)
-    findings = []
-    for place, attribute in enumerate(prepared.spec.fairness):
-        confusion = None
-        if confused:
-            true, false, missed, rest = (tuple(float(v) for v in column) for column in counted.cells[place].T)
-            confusion = Confusion(true, false, missed, rest, counted.sigma)
-        table = GroupTable(
-            attribute=f"{attribute.table}.{attribute.column}",
-            groups=labels[place],
-            outcomes=outcomes,
-            counts=tuple(tuple(float(v) for v in row) for row in counted.tables[place]),
-            sigma=counted.sigma,
-            judged=("selected",) if selecting else (),
-            confusion=confusion,
-            unknown=counted.unknown[place],
-        )
-        findings.append(judging.judge(table, Bounds(gate.min_ratio, gate.max_gap)))
-    return tuple(findings)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from audit import log as audit_log
 from audit import passport as passports
 from audit.commitments import Commitments
-from engine import considered, deep, reports
+from engine import considered, deep, described_fairness, reports
 from engine.admitting import admitted_among, told_now
 from engine.assessment import Assessment
 from engine.bench import Bench
@@ -175,20 +175,7 @@ def _passport(
         snapshot=costs["snapshot"],
         privacy=costs["privacy"],
         utility={figure.name: figure.value for figure in assessment.utility},
-        fairness=tuple(
-            passports.FairnessVerdict(
-                finding.attribute,
-                group.measure.value,
-                group.outcome,
-                group.group,
-                group.verdict.value,
-                group.compared.low if group.compared else None,
-                group.compared.high if group.compared else None,
-                group.detectable,
-            )
-            for finding in assessment.fairness
-            for group in finding.groups
-        ),
+        fairness=described_fairness.evidence(assessment.fairness),
         approvals=(),
         recipients=(spec.output.destination,) if spec.output.destination else (),
     )

@@ -58,7 +58,9 @@ WHAT = {
     "sizes": "sizes of segments",
     "all": "how many may be used: a snapshot, charged once for every plan and build of its interval",
     "flags": "how many the data rules touched",
-    "fairness": "fairness tables",
+    "fairness/tables": "fairness tables: how groups and their crossings fare",
+    "fairness/means": "means of features by group, out of which a rule guesses who belongs to which",
+    "fairness/guesses": "how often that rule is right",
     "movement": "who moved between segments since the last release",
 }
 """Shares of a build's budget, in words."""
@@ -301,8 +303,9 @@ def _free(plan: Planned, assessment: Assessment) -> Iterator[page.Spending]:
 
 
 def _spending(draw: budget.Draw) -> page.Spending:
-    share = draw.path.split("/")[1] if "/" in draw.path else draw.path
-    return page.Spending(draw.path, WHAT.get(share, share), float(draw.mu_squared), draw.draws)
+    path = draw.path.removeprefix("all/")
+    share = path.split("/")[0]
+    return page.Spending(draw.path, WHAT.get(path, WHAT.get(share, share)), float(draw.mu_squared), draw.draws)
 
 
 def _account(balance: Balance) -> page.Account:

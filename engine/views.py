@@ -14,7 +14,7 @@ from engine.explanation_views import comparison, explanation, since
 from engine.forecast import Forecast
 from engine.planning import Planned, Prepared
 from engine.release import find
-from engine.wording import coverage_words, duration_words, reason_words
+from engine.wording import duration_words, reason_words
 from engine.workspace import Workspace
 from governance import builds, exports
 from governance.accounting import RESERVED_DRAWS, epsilon_of, mu_squared_of
@@ -190,33 +190,6 @@ def diff(workspace: Workspace, older: str, newer: str) -> View:
     return data, "\n".join([table(rows, ("", left.id, right.id)), *since(left, right)])
 
 
-def fairness(workspace: Workspace, name: str) -> View:
-    """Verdicts by attribute and group, of the newest build with a model of its own."""
-    build = find(workspace, name, trained=True)
-    findings = build.facts.get("fairness", [])
-    lines = [f"{build.segment}, build {build.id}: {build.facts.get('verdict') or 'no attribute was declared'}"]
-    for finding in findings:
-        rows = [
-            (
-                g["measure"],
-                g["outcome"],
-                g["group"],
-                count(g["subjects"], g["sigma"]),
-                _range(g["rate"]),
-                _range(g["compared"]),
-                g["verdict"],
-            )
-            for g in finding["groups"]
-        ]
-        lines += [
-            "",
-            f"{finding['attribute']}: {finding['verdict']}; {finding['reason']}",
-            coverage_words(finding["coverage"]),
-            table(rows, ("measure", "of", "group", "subjects", "rate", "against the highest", "verdict")),
-        ]
-    return {"build": build.id, "verdict": build.facts.get("verdict"), "findings": findings}, "\n".join(lines)
-
-
 def budget(workspace: Workspace) -> View:
     """Every account of every pair of contract and policy that a segment names."""
     seen: dict[str, Balance] = {}
@@ -335,10 +308,6 @@ def _lists(build: Build, now: dt.datetime) -> str:
 def _noisy_of(build: Build) -> str:
     snapshot = build.facts.get("snapshot")
     return count(snapshot["admitted"], snapshot["sigma"]) if snapshot else "-"
-
-
-def _range(interval: dict[str, float] | None) -> str:
-    return f"{interval['low']:.2f} to {interval['high']:.2f}" if interval else "-"
 
 
 def _forecast(forecast: Forecast) -> dict[str, Any]:

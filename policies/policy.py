@@ -127,7 +127,7 @@ class FairnessGate(Document):
 
     purpose: str = Field(description="fideslang data use under which attributes are read, with its own basis")
     min_ratio: float = Field(0.8, gt=0, le=1)
-    max_gap: float = Field(0.1, gt=0, le=1, description="largest allowed gap of error rates")
+    max_gap: float = Field(0.1, gt=0, le=1, description="largest allowed gap of error rates and of calibration")
     on_fail: Outcome = Outcome.REFUSE
     on_inconclusive: Outcome = Outcome.APPROVE
 

@@ -118,9 +118,9 @@ def budget(
 def fairness(name: Name, where: Where = None, as_json: Json = False) -> None:
     """The fairness verdicts of a segment's newest build, with intervals and reasons."""
     with desk(as_json, where) as at:
-        from engine import views
+        from engine import fairness_views
 
-        at.display.result(*views.fairness(at.workspace(Action.READ_SEGMENTS), name))
+        at.display.result(*fairness_views.fairness(at.workspace(Action.READ_SEGMENTS), name))
 
 
 def list_segments(where: Where = None, as_json: Json = False) -> None:

@@ -22,7 +22,7 @@ def test_a_bar_is_as_long_as_its_share_and_stays_inside() -> None:
 
 
 def test_a_span_shows_interval_estimate_and_bound() -> None:
-    picture = plots.span(0.75, 0.5, 1.0, (0.0, 2.0), 0.8)
+    picture = plots.span(0.75, 0.5, 1.0, (0.0, 2.0), (0.8,))
     assert part(picture, "circle", "dot")["cx"] == "37.5%"
     assert (part(picture, "line", "whisker")["x1"], part(picture, "line", "whisker")["x2"]) == ("25%", "50%")
     assert part(picture, "line", "bound")["x1"] == "40%"

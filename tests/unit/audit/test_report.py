@@ -10,8 +10,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from audit import wording
-from audit.fairness import Bounds, Confusion, GroupTable, judge
+from audit import proxies, wording
+from audit.balance import balances
+from audit.fairness import Bounds, Confusion, GroupTable, Measure, Verdict, judge, unasked
+from audit.fairness_page import glances, visible
+from audit.proxies import Guesses
 from audit.report import (
     Account,
     Admission,
@@ -81,6 +84,15 @@ def clusters() -> Report:
             tuple(tuple(float(v) for v in sizes * share + rng.normal(0, 9, 6)) for share in (0.3, 0.7)),
             9.0,
         )
+    ]
+    guesses = Guesses(((800.0, 400.0), (300.0, 900.0)), 4.0, ("spend_90d",), ((0.4,), (-0.1,)), ((0.1,), (0.1,)), (0.01, 0.01))
+    findings = [
+        replace(
+            judge(each, Bounds()),
+            balance=balances(each.outcomes, each.counts, each.sigma),
+            proxy=proxies.judge(each.groups, guesses, each.outcomes, each.counts, each.sigma),
+        )
+        for each in tables
     ]
     return Report(
         heading=Heading(
@@ -156,7 +168,7 @@ def clusters() -> Report:
             Figure("Davies–Bouldin", "spread within segments against distance between them; lower is better", 0.87),
         ),
         fairness=Fairness(
-            tuple(judge(t, Bounds()) for t in tables),
+            tuple(findings),
             "The policy asks for an approval where the verdict is inconclusive, and refuses where it fails.",
         ),
         privacy=Privacy(
@@ -260,7 +272,10 @@ def propensity() -> Report:
             Figure("AUC", "chance that a household that redeems is scored above one that does not", 0.871, (0.842, 0.9), (0.85, 0.91)),
             Figure("Calibration error", "mean distance between predicted and observed rate", 0.032),
         ),
-        fairness=Fairness((judge(age, Bounds()), judge(income, Bounds())), "The policy refuses release where the verdict is fail."),
+        fairness=Fairness(
+            (judge(age, Bounds()), judge(income, Bounds()), unasked("age × income", "18 combinations of too few", Bounds())),
+            "The policy refuses release where the verdict is fail.",
+        ),
         approvals=(),
     )
 
@@ -349,8 +364,31 @@ def test_inconclusive_is_shown_with_its_reason_and_what_could_have_been_seen() -
     undecided = [g for f in report.fairness.findings for g in f.groups if g.verdict == "inconclusive"]
     assert any("too few to judge" in g.reason for g in undecided) and any("on both sides" in g.reason for g in undecided)
     for group in undecided:
-        assert wording.sentence(group.reason) in text
-    assert "? inconclusive" in text and "✕ fail" in text
+        shown = f"Smallest gap visible: {visible(group)}." if group.compared else wording.sentence(group.reason)
+        assert f"? inconclusive {shown}" in text
+    assert "✕ fail" in text
+
+
+def test_a_glance_shows_the_group_that_is_furthest_from_passing() -> None:
+    report = propensity()
+    assert report.fairness is not None
+    seen = [(each.attribute, each.measure, each.row.group if each.row else "", each.verdict) for each in glances(report.fairness.findings)]
+    assert seen == [
+        ("age", Measure.SELECTION, "19-24", Verdict.INCONCLUSIVE),
+        ("age", Measure.TRUE_POSITIVE, "35-44", Verdict.INCONCLUSIVE),
+        ("age", Measure.FALSE_POSITIVE, "19-24", Verdict.INCONCLUSIVE),
+        ("income", Measure.SELECTION, "100K and more", Verdict.FAIL),
+        ("age × income", Measure.SELECTION, "", Verdict.INCONCLUSIVE),
+    ]
+    text = Page(render(report)).text
+    assert "1 more is too small to judge" in text
+    assert "At a glance" in text and "18 combinations of too few." in text
+
+
+def test_what_features_tell_and_how_segments_are_made_up() -> None:
+    text = Page(render(clusters())).text
+    assert "Do the features stand for it? ! told" in text and "spend_90d of yes: 0.40 (0.18 to 0.62)" in text
+    assert "How segments are made up." in text and "everybody 30" in text
 
 
 def test_numbers_are_noisy_and_for_people() -> None:

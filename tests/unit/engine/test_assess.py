@@ -1,4 +1,4 @@
-"""`engine.assess` and `engine.curves`: each table counts whom it says, costs what it says, and has the same bits in any batches."""
+"""`engine.assess`, `engine.group_tables`, `engine.curves`: each counts whom it says, at its price, with the same bits in any batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from engine import assess, curves
+from engine import assess, curves, group_tables
 from engine.models import ONE
 from engine.scale import UNIT
 from governance.door import Array, Cohort, Grant, LocalCohort, MemoryMeter, Part, Query, exact_sum
@@ -19,6 +19,7 @@ from tests.fakes import SeededNoise, ZeroNoise
 
 N, D, K = 4000, 3, 4
 GROUPS = (3, 2)
+BLOCKS = ((0,), (1,), (0, 1))
 
 
 def columns(seed: int = 0, n: int = N) -> dict[str, np.ndarray]:
@@ -26,7 +27,7 @@ def columns(seed: int = 0, n: int = N) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(seed)
     logits = generator.normal(-1.5, 1.2, n)
     probability = 1 / (1 + np.exp(-logits))
-    return {
+    people = {
         "features": generator.integers(-UNIT, UNIT + 1, (n, D)).astype(np.int32),
         "label": (generator.random(n) < probability).astype(np.int8),
         "part": np.where(generator.random(n) < 0.7, Part.TRAIN, Part.HOLDOUT).astype(np.int8),
@@ -35,6 +36,8 @@ def columns(seed: int = 0, n: int = N) -> dict[str, np.ndarray]:
         "groups": np.stack([generator.integers(-1, size, n) for size in GROUPS], axis=1).astype(np.int8),
         "flags": (generator.random((n, 4)) < 0.2).astype(np.int8),
     }
+    people["features"][0], people["score"][0], people["groups"][0], people["part"][0] = UNIT, ONE, 0, Part.HOLDOUT  # as far out as can be
+    return people
 
 
 def selection(seed: int = 0) -> dict[str, np.ndarray]:
@@ -55,12 +58,22 @@ def flags(cohort: Cohort, grant: Grant, noise: NoiseSource) -> assess.Noisy:
     return assess.flags(cohort, 4, grant, noise)
 
 
-def clusters_by_group(cohort: Cohort, grant: Grant, noise: NoiseSource) -> assess.FairnessCounts:
-    return assess.fairness(cohort, GROUPS, K, False, grant, noise)
+def parts_by_group(cohort: Cohort, grant: Grant, noise: NoiseSource) -> tuple[group_tables.Table, ...]:
+    return group_tables.tables(cohort, group_tables.Asked(GROUPS, BLOCKS, K), grant, noise)
 
 
-def outcomes_by_group(cohort: Cohort, grant: Grant, noise: NoiseSource) -> assess.FairnessCounts:
-    return assess.fairness(cohort, GROUPS, 2, True, grant, noise)
+def outcomes_by_group(cohort: Cohort, grant: Grant, noise: NoiseSource) -> tuple[group_tables.Table, ...]:
+    return group_tables.tables(cohort, group_tables.Asked(GROUPS, BLOCKS, 2, Part.HOLDOUT), grant, noise)
+
+
+def means_by_group(cohort: Cohort, grant: Grant, noise: NoiseSource) -> assess.Noisy:
+    return group_tables.means(cohort, GROUPS, grant, noise)
+
+
+def guesses(cohort: Cohort, grant: Grant, noise: NoiseSource) -> tuple[assess.Noisy, ...]:
+    """By rules that look at the first feature alone: the higher it is, the later the group."""
+    rules = [group_tables.Rule(np.outer(np.arange(size), [group_tables.STEPS, 0, 0]), *np.zeros((4, size))) for size in GROUPS]
+    return group_tables.guesses(cohort, rules, grant, noise)
 
 
 def curve(cohort: Cohort, grant: Grant, noise: NoiseSource) -> curves.Curve:
@@ -74,8 +87,10 @@ QUESTIONS: dict[Question, float] = {
     curves.scores: 1.0,
     curve: 1.0,
     flags: 2.0,
-    clusters_by_group: math.sqrt(2),
-    outcomes_by_group: 2.0,
+    parts_by_group: math.sqrt(2.25),
+    outcomes_by_group: math.sqrt(2.25 * 1.25),
+    means_by_group: math.sqrt(2 * (1 + D)),
+    guesses: math.sqrt(2),
 }
 """What is asked, with its L2 sensitivity."""
 
@@ -198,31 +213,78 @@ def test_threshold_of_nobody_is_still_a_score(mu_squared: Fraction) -> None:
         assert 0 <= chosen <= ONE
 
 
-def test_clusters_by_group_count_everybody_once_for_each_attribute() -> None:
+def test_parts_by_group_count_everybody_once_for_each_attribute_and_crossing() -> None:
     people = columns()
     people["segment"] = np.maximum(people["segment"], 0)
-    counted = ask(clusters_by_group, people, ZeroNoise())
-    assert isinstance(counted, assess.FairnessCounts)
-    for attribute, size in enumerate(GROUPS):
-        groups = people["groups"][:, attribute]
-        exact = [[np.count_nonzero((groups == g) & (people["segment"] == part)) for part in range(K)] for g in range(size)]
-        assert counted.tables[attribute] == pytest.approx(np.array(exact), abs=1e-3)
-        assert counted.unknown[attribute] == pytest.approx(np.count_nonzero(groups == -1), abs=1e-3)
-    assert counted.cells == ()
+    counted = ask(parts_by_group, people, ZeroNoise())
+    assert isinstance(counted, tuple)
+    first, second = people["groups"].T
+    places = (first, second, np.where((first >= 0) & (second >= 0), first * GROUPS[1] + second, -1))
+    for table, place, size in zip(counted, places, (3, 2, 6), strict=True):
+        exact = [[np.count_nonzero((place == g) & (people["segment"] == part)) for part in range(K)] for g in range(size)]
+        assert table.counts[:, :, 0] == pytest.approx(np.array(exact), abs=1e-3)
+        assert table.unknown == pytest.approx(np.count_nonzero(place == -1), abs=1e-3)
+    assert [table.sigma for table in counted] == pytest.approx([3.0, 3.0, 6.0])  # a crossing has half the weight
 
 
-def test_outcomes_by_group_add_the_confusion_of_the_hold_out() -> None:
+@pytest.mark.parametrize("part", [Part.HOLDOUT, Part.ALL])
+def test_outcomes_by_group_add_labels_and_scores_of_whom_errors_are_counted_on(part: Part) -> None:
     people = selection()
-    counted = ask(outcomes_by_group, people, ZeroNoise())
-    assert isinstance(counted, assess.FairnessCounts)
-    selected, positive, held = people["segment"] == 0, people["label"] == 1, people["part"] == Part.HOLDOUT
+    meter = MemoryMeter(Fraction(1, 4))
+    asked = group_tables.Asked(GROUPS, BLOCKS, 2, part)
+    counted = group_tables.tables(LocalCohort(people, meter), asked, meter.grant(), ZeroNoise())
+    looked_at = (people["part"] == Part.HOLDOUT) | (part is Part.ALL)
+    excess = people["score"] / ONE - 0.5
+    for attribute, size in enumerate(GROUPS):
+        for group in range(size):
+            for outcome, segment in enumerate((0, -1)):
+                inside = (people["groups"][:, attribute] == group) & (people["segment"] == segment)
+                states = [inside & looked_at & (people["label"] == label) for label in (0, 1)] + [inside & ~looked_at] * (asked.states == 3)
+                assert counted[attribute].counts[group, outcome] == pytest.approx([np.count_nonzero(s) for s in states], abs=1e-3)
+                sums = [excess[s].sum() * (place < 2) for place, s in enumerate(states)]
+                assert counted[attribute].excess[group, outcome] == pytest.approx(sums, abs=1e-2)
+
+
+def test_means_by_group_sum_features_within_one() -> None:
+    people = columns()
+    counted = ask(means_by_group, people, ZeroNoise())
+    assert isinstance(counted, assess.Noisy)
     for attribute, size in enumerate(GROUPS):
         for group in range(size):
             inside = people["groups"][:, attribute] == group
-            exact = [np.count_nonzero(inside & selected), np.count_nonzero(inside & ~selected)]
-            assert counted.tables[attribute][group] == pytest.approx(exact, abs=1e-3)
-            cells = (selected & positive, selected & ~positive, ~selected & positive, ~selected & ~positive)
-            assert counted.cells[attribute][group] == pytest.approx([np.count_nonzero(inside & held & c) for c in cells], abs=1e-3)
+            exact = [np.count_nonzero(inside), *(people["features"][inside] / UNIT).sum(axis=0)]
+            assert counted.values[attribute, group] == pytest.approx(exact, abs=1e-3)
+
+
+def test_guesses_count_members_by_the_group_that_is_named() -> None:
+    people = columns()
+    counted = ask(guesses, people, ZeroNoise())
+    assert isinstance(counted, tuple)
+    high = people["features"][:, 0] > 0
+    for attribute, size in enumerate(GROUPS):
+        groups = people["groups"][:, attribute]
+        exact = np.zeros((size, size))
+        for group in range(size):
+            exact[group, -1], exact[group, 0] = np.count_nonzero((groups == group) & high), np.count_nonzero((groups == group) & ~high)
+        assert counted[attribute].values == pytest.approx(exact, abs=1e-3)
+
+
+def test_a_rule_finds_the_feature_that_stands_for_a_group_and_names_no_group_that_is_too_small() -> None:
+    people = columns(n=20_000)
+    people["groups"][:, 1] = np.where(people["features"][:, 2] > 0, 1, 0)
+    people["groups"][:, 0] = np.where(np.arange(20_000) < 25, 2, np.arange(20_000) % 2)
+    meter = MemoryMeter(Fraction(1))
+    released = group_tables.means(LocalCohort(people, meter), GROUPS, meter.grant(), SeededNoise(0))
+    first, second = group_tables.rules(released, GROUPS, np.full(D, 1 / 3))
+    assert second.differences[:, 2] == pytest.approx([-0.866, 0.866], abs=0.05)
+    assert np.abs(second.differences[:, :2]).max() < 4 * second.errors[:, :2].max() < 0.1
+    assert np.isinf(first.errors[2]).all() and first.starts[2] == group_tables.NEVER
+    meter = MemoryMeter(Fraction(1))
+    named = group_tables.guesses(LocalCohort(people, meter), (first, second), meter.grant(), ZeroNoise())
+    assert named[0].values[:, 2] == pytest.approx(0, abs=1e-3)
+    assert np.trace(named[1].values) / named[1].values.sum() > 0.97
+    for rule in (first, second):
+        assert np.array_equal(rule.weights, np.rint(rule.weights)) and np.abs(rule.weights).max() <= group_tables.STEPS
 
 
 def test_flags_count_subjects() -> None:
