@@ -23,11 +23,12 @@ from engine.gates import Exit, Refused, gate, refusal
 from engine.lineage import Last, last_release
 from engine.shares import trained
 from engine.workspace import Workspace, WorkspaceError
-from governance import builds, minimise, snapshots
+from governance import builds, documents, minimise, snapshots
 from governance.accounting import mu_squared_of
 from governance.blocks import DELTA_SHARE, Block
 from governance.budget import Balance, BudgetExceeded, accounts, afford, balances
 from governance.budget import Request as Asked
+from governance.documents import Kind
 from governance.expressions import LABEL, TREATMENT
 from governance.grammar import ExpressionError
 from governance.reads import attribute_reads, child_reads, requested
@@ -181,6 +182,8 @@ def _plan(bench: Bench, name: str) -> Planned:
     _tells_bounds(prepared, snapshot)
     block = deep.block_of(prepared, spec.asked.epsilon) if spec.private else None
     with workspace.store.transaction("plan") as write:
+        for kind, document in ((Kind.SPEC, spec), (Kind.CONTRACT, contract), (Kind.POLICY, policy)):
+            documents.keep(write, kind, document)
         previous = builds.latest_plan(write.session, name)
         pinned = builds.pin(write, name, spec.digest(), contract.digest(), policy.digest(), snapshot.id)
         books = balances(write.session, contract, policy, write.now)

@@ -34,7 +34,7 @@ from engine.files import draft_file, draft_folder, flush_folder, place_file, pla
 from engine.gates import Refused, gate, refusal
 from engine.planning import Prepared, decided
 from engine.workspace import Workspace, WorkspaceError
-from governance import builds, exports
+from governance import builds, documents, exports
 from governance.builds import Build, Status, Voice, required_approvals
 from governance.consent import judged_at
 from governance.pseudonyms import ensure_key, pseudonyms, purpose_key
@@ -57,6 +57,7 @@ def approve(workspace: Workspace, name: str, comment: str = "") -> Build:
     lawful = permit(workspace, build)
     if _missing(workspace, lawful):  # a release that a crash cut short needs no further yes
         with workspace.store.transaction("approve") as write:
+            documents.keep(write, documents.Kind.POLICY, lawful.policy)
             decision = builds.approve(write, build.id, lawful.policy.digest(), comment)
         gate(decision)
     return reports.refresh(workspace, build) if _missing(workspace, lawful) else release(workspace, build)
@@ -89,6 +90,7 @@ def release(workspace: Workspace, build: Build) -> Build:
                 if not _lawful(workspace, lawful, told, write.session).equals(members):
                     continue  # somebody withdrew while the files were written
                 digest = passports.digest(_passport(write.session, build))
+                documents.keep(write, documents.Kind.POLICY, lawful.policy)
                 decision = builds.release(
                     write,
                     build.id,

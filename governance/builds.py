@@ -237,7 +237,7 @@ def release(
     row.expires = _end(transaction, keep.releases if keep else None)
     row.listed_until = _end(transaction, min(keep.memberships, keep.releases) if keep else None)
     transaction.session.add(row)
-    transaction.record("build.released", build=build, required=required, **_until(row), **evidence)
+    transaction.record("build.released", build=build, policy=policy, required=required, **_until(row), **evidence)
     return _allow(build, policy, "build-released", "enough people approved this build")
 
 

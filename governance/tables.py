@@ -1,15 +1,17 @@
 """The tables of the metadata database as SQLModel rows. They stay in this folder: what leaves it are frozen values.
 
 Times are microseconds since 1970 in UTC. A change here needs a migration (`governance/migrations`). The audit log's own
-table stands in `audit.log`.
+tables stand in `audit.log`; here is what finds their entries (`governance.entries`).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Integer, String, Table, Text, event
+from sqlalchemy import BigInteger, Column, ColumnElement, Index, Integer, String, Table, Text, event, literal_column
 from sqlmodel import AutoString, Field, SQLModel
+
+from audit.log import log_entries
 
 metadata = SQLModel.metadata
 """Every table of this module."""
@@ -278,3 +280,32 @@ class AccessRow(SQLModel, table=True):
     __tablename__ = "access_changes"
     id: int | None = Field(default=None, primary_key=True)
     entry: int
+
+
+class DocumentRow(SQLModel, table=True):
+    """A policy, contract or spec as it was when a plan or an approval first pinned its digest: canonical JSON. Append-only."""
+
+    __tablename__ = "documents"
+    digest: str = Field(primary_key=True)
+    kind: str
+    name: str = Field(index=True)
+    text: str
+    created: int
+
+
+class PolicyApprovalRow(SQLModel, table=True):
+    """Somebody's yes to a version of a policy. `before`: the version that was approved last until then. Append-only."""
+
+    __tablename__ = "policy_approvals"
+    id: int | None = Field(default=None, primary_key=True)
+    name: str = Field(index=True)
+    policy: str
+    before: str | None = None
+    principal: str
+    created: int
+
+
+BEGINNING: ColumnElement[bytes] = literal_column("substr(body, 12, 72)")
+"""Where the body of an entry names its action and its time: `{"action":"` is before it. Spelt the same in index and query."""
+
+Index("ix_log_entries_beginning", BEGINNING, _table=log_entries)
