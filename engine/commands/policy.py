@@ -1,4 +1,4 @@
-"""policy check | explain | test | diff."""
+"""policy check | explain | test | diff | approve."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from governance.roles import Action
 
 def attach(app: typer.Typer) -> None:
     """Add the commands of this topic."""
-    policy = typer.Typer(help="Check, explain, test and compare policies.", no_args_is_help=True)
+    policy = typer.Typer(help="Check, explain, test, compare and approve policies.", no_args_is_help=True)
     policy.command("check")(policy_check)
     policy.command("explain")(policy_explain)
     policy.command("test")(policy_test)
     policy.command("diff")(policy_diff)
+    policy.command("approve")(policy_approve)
     app.add_typer(policy, name="policy")
 
 
@@ -116,3 +117,21 @@ def policy_diff(
         from engine.policy_views import compared
 
         at.display.result(*compared(diff(at.workspace(Action.READ_POLICY), before, after)))
+
+
+def policy_approve(
+    name: Annotated[str, typer.Argument(help="A policy of the workspace.")],
+    where: Where = None,
+    as_json: Json = False,
+) -> None:
+    """Write into the log that you approve a policy as it is now, and what it changes against the version approved before (officers)."""
+    with desk(as_json, where) as at:
+        from engine.policy_approvals import approve
+
+        done = approve(at.workspace(Action.APPROVE), name)
+        changes = ["no version was approved before"] if done.changes is None else [*done.changes] or ["nothing changes"]
+        said = done.approved
+        at.display.result(
+            {"policy": said.name, "digest": said.policy, "before": said.before, "by": said.principal, "changes": done.changes},
+            "\n".join([f"approved: {said.name}, {said.policy}", *changes]),
+        )

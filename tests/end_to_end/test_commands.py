@@ -85,6 +85,7 @@ USES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("keys", "rotate"): ("split", "--yes"),
     ("migrate",): (),
     ("plan",): ("groups", "--compare", "0.5,1"),
+    ("policy", "approve"): ("rules",),
     ("policy", "check"): (),
     ("policy", "diff"): ("rules", "strict"),
     ("policy", "explain"): ("purchases.street", "--dataset", "shop", "--policy", "rules", "--purpose", ADS),
