@@ -28,14 +28,18 @@ from engine import roles
 from engine.files import whole_file
 from engine.gates import gate
 from engine.wording import reason_words
-from engine.workspace import Workspace, WorkspaceError
+from engine.workspace import Workspace, WorkspaceError, now
 from governance.admission import Reason
 from governance.builds import Status
 from governance.databases import file_of
 from governance.roles import Action
+from governance.store import stamp
 
 POLICY, PUBLISHED = "log.policy", "published"
 """Names of the policy of witnesses, in a workspace, and of the checkpoint that was published last, in its hidden folder."""
+
+VERIFIED = "verified"
+"""There too: when every entry was read last and nothing was wrong, and the checkpoint of then."""
 
 
 def log(workspace: Workspace, last: int, action: str | None) -> list[dict[str, Any]]:
@@ -66,10 +70,30 @@ def verify(where: Path | None, passport: Path | None, last_seen: Path | None) ->
     else:
         with _log_files(workspace) as (database, checkpoint):
             report = verifier.verify_log(database, checkpoint, keys[-1], last_seen)
+        if not report.findings:
+            _remember(workspace, report.covered)
         summary = f"{report.entries} entries, {report.covered} under a signed checkpoint: " + (
             "integrity broken" if report.findings else "nothing was changed, nothing is missing"
         )
     return not report.findings, [*(f"{finding.place}: {finding.problem}" for finding in report.findings), summary]
+
+
+def _remember(workspace: Workspace, covered: int) -> None:
+    """Keep when all of this was read; a log that has grown since is remembered the next time."""
+    newest = workspace.checkpoint()
+    if newest is not None and newest.size == covered:
+        with whole_file(workspace.hidden / VERIFIED, "verified") as partial:
+            partial.write_text(f"{stamp(now())}\n{newest.note}", encoding="utf-8")
+
+
+def verified(workspace: Workspace) -> tuple[str, Checkpoint] | None:
+    """When `verify` last read every entry and found nothing wrong, and the checkpoint of then; None where it never did.
+
+    Raises IntegrityError for a checkpoint that is not of this log.
+    """
+    path = workspace.hidden / VERIFIED
+    at, _, note = path.read_text(encoding="utf-8").partition("\n") if path.exists() else ("", "", "")
+    return (at, workspace.believed(note)) if note else None
 
 
 @contextmanager
@@ -125,7 +149,7 @@ def cosign(workspace: Workspace, lines: str, policy: Path | None, folder: Path |
         raise WorkspaceError(f"policy `{path}` of witnesses cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise WorkspaceError(f"policy `{path}` of witnesses: {error}") from error
-    known = _published(workspace)
+    known = published(workspace)
     note = lines if "\n\n" in lines else known.note if known else ""
     if not note:
         raise WorkspaceError("nothing was published yet: give the whole checkpoint, or run `consentric audit publish`")
@@ -151,7 +175,7 @@ def prove_entry(workspace: Workspace, index: int, to: Path) -> int:
     """Write a proof that the log holds an entry; gives the size of the log that it is proved of. Logged. Raises Refused."""
     workspace.check_leaving(to)
     roles.look(workspace, "log.proved", Action.READ_LOG, index=index)
-    checkpoint = _published(workspace)
+    checkpoint = published(workspace)
     if checkpoint is None or index >= checkpoint.size:
         checkpoint = _newest(workspace)
     if index >= checkpoint.size:
@@ -207,7 +231,7 @@ def _newest(workspace: Workspace) -> Checkpoint:
     return newest
 
 
-def _published(workspace: Workspace) -> Checkpoint | None:
+def published(workspace: Workspace) -> Checkpoint | None:
     path = workspace.hidden / PUBLISHED
     return workspace.believed(path.read_text(encoding="utf-8")) if path.exists() else None
 

@@ -64,6 +64,14 @@ vendor = 0
 # [connections]
 # shop = "postgresql://reader@host/database"
 
+# What a record of processing says (GDPR art. 30) and no other document does, by the controller's name in contracts.
+# [controllers."Shop Ltd"]
+# contact = "Market Street 1, Springfield; privacy@shop.example"
+# joint = []                                # joint controllers
+# representative = ""                       # art. 27, of a controller outside the Union
+# officer = ""                              # data protection officer
+# measures = []                             # of security (art. 32), beside those that this workspace takes itself
+
 [engine]
 threads = 2
 memory_limit = "2GB"
@@ -75,6 +83,8 @@ CONNECTION = "CONSENTRIC_CONNECTIONS_"
 _FROM_ENVIRONMENT = frozenset({"database", "keys", "engine"})
 """Sections that describe the machine."""
 
+_CONTROLLER = ("contact", "joint", "representative", "officer", "measures")
+
 _TOKENS: Mapping[str, type] = {"issuer": str, "name": str, "audience": str, "keys": list, "trust_roles": bool, "max_lifetime": int}
 
 
@@ -84,7 +94,8 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What `consentric.toml` says, and `CONSENTRIC_*` of the machine. `house`: the bytes of `roles.cedar`, None where there is none."""
+    """What `consentric.toml` says, and `CONSENTRIC_*` of the machine. `house`: the bytes of `roles.cedar`, None where there is none;
+    `controllers`: by a controller's name, what its record of processing says of it."""
 
     name: str
     demo: bool
@@ -99,6 +110,7 @@ class Settings:
     memory_limit: str
     vendor: int | None = None
     connections: Mapping[str, str] = field(default_factory=dict, repr=False)
+    controllers: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
 
     @property
     def access(self) -> dict[str, Any]:
@@ -168,7 +180,18 @@ def parse(root: Path, text: str, environment: Mapping[str, str]) -> Settings:
         memory_limit=str(setting("engine", "memory_limit", "2GB")),
         vendor=_vendor(_section(toml, "consent").get("vendor", 0)),
         connections=_connections(_section(toml, "connections"), environment),
+        controllers={name: _controller(name, said) for name, said in _section(toml, "controllers").items()},
     )
+
+
+def _controller(name: str, said: object) -> dict[str, tuple[str, ...]]:
+    """A text, or a list of texts; an address may have commas."""
+    if not isinstance(said, dict):
+        raise _wrong(f"controllers.{name}", said, "a section")
+    if unknown := sorted(said.keys() - {*_CONTROLLER}):
+        raise _wrong(f"controllers.{name}", unknown[0], f"one of {list(_CONTROLLER)}")
+    lists = {key: [value] if isinstance(value, str) else value for key, value in said.items()}
+    return {key: _listed(f"controllers.{name}.{key}", value) for key, value in lists.items()}
 
 
 def _connections(section: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
