@@ -1,4 +1,4 @@
-"""audit log | verify | checkpoint | publish | cosign | prove | privacy."""
+"""audit log | verify | checkpoint | publish | cosign | prove | privacy, and with them ask and export."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from engine.commands import exports, questions
 from engine.commands.shared import Json, Where, desk
 from engine.display import table
 from engine.gates import Exit
@@ -24,6 +25,8 @@ def attach(app: typer.Typer) -> None:
     audit.command()(cosign)
     audit.command()(prove)
     audit.command()(privacy)
+    audit.command()(questions.ask)
+    audit.command()(exports.export)
     app.add_typer(audit, name="audit")
 
 

@@ -55,8 +55,10 @@ LEAVES = sorted(path for path in commands() if not any(other[: len(path)] == pat
 USES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("approve",): ("groups",),
     ("reject",): ("groups",),
+    ("audit", "ask"): ("policy-of-build", "--segment", "returners"),
     ("audit", "checkpoint"): (),
     ("audit", "cosign"): (ANSWER,),
+    ("audit", "export"): ("art30", "--to", "../record.html"),
     ("audit", "log"): (),
     ("audit", "privacy"): ("groups", "--fits", "2"),
     ("audit", "prove"): ("0", "--to", "../first.tlog-proof"),

@@ -1,0 +1,387 @@
+"""The officer's questions on consent, builds, policies, copies and signals: answered by what was recorded, with proof, or not at all."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from sqlmodel import delete
+
+from audit import verify as verifier
+from audit.commitments import commit
+from engine.questions.question import Given, Question
+from engine.questions.register import QUESTIONS
+from governance.store import micros
+from governance.tables import ConsentRow, DocumentRow
+from tests.scenes import ADS, ANALYST, AUDITOR, OFFICER, OTHER, POLICY, REFUSING, SUBJECTS, Shop
+
+if TYPE_CHECKING:
+    from tests.postgres import Server
+
+THIRD = "marketing.advertising.third_party.targeted"
+LEFT, STAYED, REFUSED, SIGNALLED, NEW = SUBJECTS[0], SUBJECTS[1], SUBJECTS[4], SUBJECTS[2], "nobody-knows-me"
+
+
+@pytest.fixture(scope="module")
+def told(released: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """Both segments are released and handed to `mail`; somebody left, somebody sent GPC; the policy has a second, approved version."""
+    shop = released.copy(tmp_path_factory.mktemp("told") / "shop")
+    away = shop.root.parent
+    for segment in ("groups", "returners"):
+        assert shop.run("segments", "export", segment, "--to", str(away / f"{segment}.csv"), by=OFFICER).code == 0
+    assert shop.run("policy", "approve", "rules", by=OFFICER).code == 0
+    (shop.root / "data" / "signals.jsonl").write_text(
+        json.dumps({"subject": SIGNALLED, "at": "2025-02-01T09:00:00Z", "gpc": "1", "jurisdiction": "us-ca"}) + "\n"
+    )
+    assert shop.run("consent", "import", str(shop.root / "data" / "signals.jsonl"), by=OFFICER).code == 0
+    assert shop.run("consent", "withdraw", LEFT, ADS, by=OFFICER).code == 0
+    more = {"id": "more", "effect": "permit", "categories": ["user.content.*"], "purposes": [ADS], "reason": "reviews tell tastes"}
+    shop.write("policies", POLICY | {"cohort_floor": 150, "rules": [*POLICY["rules"], more]})
+    assert shop.run("policy", "approve", "rules", by=OTHER).code == 0
+    return shop
+
+
+def ask(shop: Shop, *words: str, by: str = OFFICER) -> dict[str, Any]:
+    """The answer, as JSON."""
+    ran = shop.run("audit", "ask", *words, "--json", by=by)
+    assert ran.code == 0, ran
+    answer: dict[str, Any] = ran.data["answer"]
+    return answer
+
+
+def actions(answer: dict[str, Any]) -> set[str]:
+    return {one["action"] for one in answer["evidence"]}
+
+
+# -- asking --------------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_question_all_are_listed_with_what_they_need(shop: Shop) -> None:
+    listed = {row["question"]: row for row in shop.run("audit", "ask", "--json").data["questions"]}
+    assert listed["basis"]["needs"] == "--segment --subject" and listed["basis"]["takes"] == "--on"
+    assert listed["policy-approval"]["needs"] == "--policy" and len({row["asks"] for row in listed.values()}) == len(listed)
+
+
+def test_an_answer_is_in_the_log_before_it_is_shown_and_names_nobody(told: Shop) -> None:
+    said = told.run("audit", "ask", "basis", "--segment", "groups", "--subject", LEFT, "--json", by=OFFICER).data
+    asked, answered = told.log()[-2:]
+    assert (asked["action"], asked["facts"]) == ("question.asked", {"question": "basis", "segment": "groups"})
+    assert (answered["index"], answered["action"]) == (said["logged"]["entry"], "question.answered")
+    assert LEFT not in json.dumps([asked, answered])
+    value = {name: said[name] for name in ("question", "asked", "answer")}
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert commit(text, bytes.fromhex(said["logged"]["salt"])).hex() == answered["facts"]["answer"] == said["logged"]["commitment"]
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["nonsense"], "got question `nonsense`, expected one of `basis`"),
+        (["basis", "--segment", "groups"], "got no `--subject`, expected `--segment`, `--subject`"),
+        (["necessity", "--segment", "groups", "--policy", "rules"], "got `--policy`, expected `--on`, `--segment`"),
+        (["notice", "--subject", ""], "`--subject`: got nothing, expected a value"),
+        (["notice", "--subject", NEW], "`--subject`: nothing is held about this key"),
+        (["necessity", "--segment", "nothing"], "`--segment`: got `nothing`, expected a segment that was built"),
+        (["necessity", "--segment", "groups", "--on", "2020-01-01"], "`--on`: got `2020-01-01`, expected a day from"),
+        (["necessity", "--segment", "groups", "--on", "2999-01-01"], "`--on`: got `2999-01-01`, expected a day up to today"),
+        (["policy-approval", "--policy", "nothing"], "`--policy`: got `nothing`, expected one of"),
+        (["column-denied", "--segment", "groups", "--column", "street"], "`--column`: got `street`, expected TABLE.COLUMN"),
+        (["gpc", "--proof", "inside"], "expected a place outside the workspace"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line_and_exit_2(told: Shop, monkeypatch: pytest.MonkeyPatch, words: list[str], error: str) -> None:
+    monkeypatch.chdir(told.root)
+    ran = told.run("audit", "ask", *words, by=OFFICER)
+    assert ran.code == 2 and ran.out == "" and error in ran.err and len(ran.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [["necessity", "--segment", LEFT], ["policy-approval", "--policy", LEFT]])
+def test_a_key_in_the_wrong_place_stays_out_of_the_log(told: Shop, words: list[str]) -> None:
+    assert told.run("audit", "ask", *words, by=OFFICER).code == 2
+    assert LEFT not in json.dumps(told.log())
+
+
+@pytest.mark.parametrize(
+    ("words", "by"),
+    [
+        (["basis", "--segment", "groups", "--subject", STAYED], AUDITOR),
+        (["excluded", "--segment", "groups", "--subject", STAYED], AUDITOR),
+        (["expired-consent"], AUDITOR),
+        (["gpc"], ANALYST),
+    ],
+)
+def test_questions_of_officers_are_refused_to_others(told: Shop, words: list[str], by: str) -> None:
+    ran = told.run("audit", "ask", *words, by=by)
+    assert ran.code == 3 and ran.out == "" and told.log()[-1]["action"] == "access.denied"
+
+
+def test_a_subjects_own_leaf_is_in_the_proof_and_shows_what_was_done(
+    told: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for subject, outcome in ((STAYED, "was used"), (REFUSED, "was left out")):
+        to = tmp_path / subject
+        assert told.run("audit", "ask", "basis", "--segment", "groups", "--subject", subject, "--proof", str(to), by=OFFICER).code == 0
+        opening = to / f"opening-{told.newest('groups').id}.json"
+        assert verifier.main(["--trust", str(to / "log.policy"), "--opening", str(opening)]) == 0
+        assert f"`{subject}` {outcome}" in capsys.readouterr().out
+
+
+def test_a_proof_verifies_alone_and_a_changed_one_does_not(told: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    to = tmp_path / "proof"
+    said = told.run("audit", "ask", "policy-of-build", "--segment", "groups", "--proof", str(to), "--json", by=OFFICER)
+    assert said.code == 0, said
+    assert json.loads((to / "answer.json").read_text()) == said.data
+    assert [path.name for path in to.iterdir() if path.stat().st_mode & 0o077] == []
+    words = said.err.strip().rpartition("verify.py ")[2].split()
+    given = [str(to / word) if (to / word).exists() else word for word in words]
+    assert verifier.main(given) == 0
+    shown = capsys.readouterr().out
+    assert '"action":"plan.made"' in shown and said.data["logged"]["commitment"] in shown
+    policy = (to / "policy-rules.json").read_bytes()
+    assert "sha256:" + hashlib.sha256(policy).hexdigest() == said.data["answer"]["facts"]["policy"]["digest"]
+    proof = next(to.glob("entry-*"))
+    proof.write_text(proof.read_text().replace("extra ", "extra A"))
+    assert verifier.main(given) == verifier.BROKEN
+    assert told.run("audit", "ask", "gpc", "--proof", str(to), by=OFFICER).code == 2  # it is there
+
+
+NEEDED = {Given.SEGMENT: "groups", Given.SUBJECT: LEFT, Given.COLUMN: "purchases.street", Given.POLICY: "rules"}
+
+
+def proved(shop: Shop, question: Question, to: Path) -> None:
+    """A question is answered, and its proof verifies."""
+    words = [word for each in sorted(question.needs) for word in (f"--{each}", NEEDED[each])]
+    said = shop.run("audit", "ask", question.id, *words, "--proof", str(to), "--json", by=OFFICER)
+    assert said.code == 0, said
+    given = [str(to / word) if (to / word).exists() else word for word in said.err.strip().rpartition("verify.py ")[2].split()]
+    assert verifier.main(given) == 0
+    shown = shop.run("audit", "ask", question.id, *words, by=OFFICER)
+    assert shown.code == 0 and shown.err == ""
+    assert "rests on" in shown.out or "not recorded: " in shown.out or not said.data["answer"]["evidence"]
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.id)
+def test_every_question_is_answered_with_a_proof_that_verifies(told: Shop, tmp_path: Path, question: Question) -> None:
+    proved(told, question, tmp_path / "proof")
+
+
+@pytest.mark.slow
+def test_on_postgresql_too(postgres: Server, tmp_path: Path) -> None:
+    shop = Shop.make(tmp_path / "shop", postgres.create())
+    assert shop.run("build", "groups").code == 0 and shop.run("approve", "groups", by=OFFICER).code == 0
+    assert shop.run("consent", "withdraw", LEFT, by=OFFICER).code == 0
+    for question in QUESTIONS:
+        proved(shop, question, tmp_path / question.id)
+
+
+def test_there_are_25_questions_and_each_has_a_name_of_its_own() -> None:
+    assert len({question.id for question in QUESTIONS}) == len(QUESTIONS) == 25
+
+
+# -- people --------------------------------------------------------------------------------------------------------------
+
+
+def test_basis_says_what_decided_and_whether_they_could_be_used(told: Shop) -> None:
+    stayed, left, refused = (ask(told, "basis", "--segment", "groups", "--subject", key) for key in (STAYED, LEFT, REFUSED))
+    assert stayed["facts"]["basis"] == "consent" and stayed["facts"]["admitted"] and stayed["facts"]["trained"]
+    assert (left["facts"]["reason"], left["facts"]["trained"]) == ("withdrawn", True)
+    assert (refused["facts"]["reason"], refused["facts"]["trained"]) == ("refused", False)
+    assert {"consent.append", "plan.made", "build.quarantined"} <= actions(left)
+    assert [event["status"] for event in left["facts"]["events"]] == ["given", "withdrawn"]
+
+
+def test_basis_on_a_past_day_knows_nothing_of_what_came_later(told: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    import engine.workspace
+
+    today = dt.datetime.now(dt.UTC)
+    shop = told.copy(told.root.parent / "later")
+    monkeypatch.setattr(engine.workspace, "now", lambda: today + dt.timedelta(days=2))
+    assert shop.run("consent", "withdraw", STAYED, by=OFFICER).code == 0
+    then = ask(shop, "basis", "--segment", "groups", "--subject", STAYED, "--on", f"{today:%Y-%m-%d}")
+    now = ask(shop, "basis", "--segment", "groups", "--subject", STAYED)
+    assert then["facts"]["admitted"] and len(then["facts"]["events"]) == 1
+    assert not now["facts"]["admitted"] and now["facts"]["reason"] == "withdrawn"
+
+
+def test_notice_names_the_version_and_says_where_nobody_named_one(told: Shop) -> None:
+    answer = ask(told, "notice", "--subject", STAYED)
+    assert [row["notice"] for row in answer["facts"]["notices"]] == ["v1"]
+    assert any("the hash of notice `v1`" in what for what in answer["unrecorded"])
+    assert any("a notice for 1 of the events" in what for what in answer["unrecorded"])
+
+
+def test_nothing_was_built_on_consent_that_had_ended_and_who_left_since_is_counted(told: Shop) -> None:
+    answer = ask(told, "expired-consent")
+    rows = {row["segment"]: row for row in answer["facts"]["builds"]}
+    assert answer["facts"]["wrong"] == 0
+    assert [rows[name]["ended at build"] for name in ("groups", "returners")] == [0, 0]
+    assert [rows[name]["ended since"] for name in ("groups", "returners")] == [1, 1]
+    assert rows["groups"]["of these listed"] == 0 and rows["groups"]["retrain by"] != "-"
+
+
+def test_a_build_on_consent_that_had_ended_is_found(told: Shop, tmp_path: Path) -> None:
+    """Whoever goes around the gate leaves a build that shows it."""
+    shop = told.copy(tmp_path / "shop")
+    before = micros(dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+    late = ConsentRow(subject=STAYED, purpose=ADS, status="withdrawn", event_time=before, received_time=before, batch="b", salt=b"0")
+    with shop.workspace().store.transaction("late") as write:
+        write.session.add(late)
+        write.record("test")
+    answer = ask(shop, "expired-consent", "--segment", "groups")
+    assert answer["facts"]["wrong"] == 1 and answer["facts"]["builds"][0]["ended at build"] == 1
+
+
+# -- builds --------------------------------------------------------------------------------------------------------------
+
+
+def test_excluded_counts_by_reason_and_rule_and_says_why_one_was(told: Shop) -> None:
+    answer = ask(told, "excluded", "--segment", "returners", "--subject", REFUSED)
+    rows = {row["reason"]: row for row in answer["facts"]["excluded"]}
+    assert abs(rows["refused"]["people, noisy"] - len(REFUSING)) < 100 and "a refusal stands" in rows["refused"]["rule"]
+    assert answer["facts"]["outcome"] == "refused" and answer["passports"]
+    assert "people, noisy" in ask(told, "excluded", "--segment", "returners", by=AUDITOR)["facts"]["excluded"][0]
+
+
+def test_columns_read_are_those_of_the_query_and_no_others(told: Shop) -> None:
+    rows = {row["column"]: row for row in ask(told, "columns-read", "--segment", "returners", by=AUDITOR)["facts"]["columns"]}
+    assert rows["purchases.amount"]["in the query, by the database"] == "yes" and "spend" in rows["purchases.amount"]["read for"]
+    assert rows["people.age"]["read for"] == "fairness" and rows["people.age"]["in the locked room"] == "no"
+    assert "purchases.street" not in rows
+
+
+def test_necessity_is_the_specs_own_word_or_nobodys(told: Shop) -> None:
+    answer = ask(told, "necessity", "--segment", "returners")
+    rows = {row["read for"]: row for row in answer["facts"]["needs"]}
+    assert rows["spend"]["why"] == "nobody said" and any("why `spend` is needed" in what for what in answer["unrecorded"])
+    assert rows["row selection"]["why"] and actions(answer) == {"build.quarantined"}
+
+
+def test_a_denied_column_is_told_with_rule_law_and_the_plan_it_stopped(built: Shop) -> None:
+    spec = yaml.safe_load((built.root / "segments" / "groups.yaml").read_text())
+    spec["features"]["where"] = {"table": "purchases", "agg": "count(distinct street)", "bounds": [0, 9], "why": "maps"}
+    built.write("segments", spec)
+    assert built.run("plan", "groups").code == 3
+    answer = ask(built, "column-denied", "--segment", "groups", "--column", "purchases.street")
+    assert not answer["facts"]["allowed"] and actions(answer) == {"plan.refused"}
+    finding = answer["facts"]["findings"][0]
+    assert (finding["rule"], finding["legal reference"]) == ("no-location", "GDPR art. 5(1)(c)")
+    allowed = ask(built, "column-denied", "--segment", "groups", "--column", "purchases.amount")
+    assert allowed["facts"]["allowed"]
+
+
+# -- policies ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_policys_versions_are_told_with_who_approved_each_and_what_changed(told: Shop) -> None:
+    answer = ask(told, "policy-approval", "--policy", "rules", by=AUDITOR)
+    first, second = answer["facts"]["versions"]
+    assert [each["by"] for each in first["approved_by"]] == [OFFICER] and [each["by"] for each in second["approved_by"]] == [OTHER]
+    assert first["changes"] is None and {each["said"] for each in first["builds"]} == {"approve"}
+    assert "cohort_floor: 100 -> 150" in second["changes"] and "rule `more` added" in second["changes"]
+    assert {"document.kept", "policy.approved", "build.approve"} == actions(answer)
+    logged = [entry["facts"]["changes"] for entry in told.log() if entry["action"] == "policy.approved"]
+    assert logged[0] is None and "cohort_floor: 100 -> 150" in logged[1]
+
+
+def test_who_approved_is_unrecorded_where_nobody_did(built: Shop) -> None:
+    answer = ask(built, "policy-approval", "--policy", "rules")
+    assert len(answer["facts"]["versions"]) == 1 and any("nobody ran `consentric policy approve`" in what for what in answer["unrecorded"])
+
+
+def test_one_approval_of_a_version_a_person_and_officers_alone(built: Shop) -> None:
+    assert built.run("policy", "approve", "rules", by=ANALYST).code == 3
+    assert built.run("policy", "approve", "rules", by=OFFICER).code == 0
+    again = built.run("policy", "approve", "rules", by=OFFICER)
+    assert again.code == 3 and "approved-already" in again.err
+    assert built.run("policy", "approve", "rules", by=OTHER).code == 0
+
+
+def test_the_policy_of_a_build_is_told_after_its_file_changed(told: Shop) -> None:
+    answer = ask(told, "policy-of-build", "--segment", "groups", by=AUDITOR)
+    assert answer["facts"]["policy"]["name"] == "rules" and answer["facts"]["released_under"] == answer["facts"]["policy"]["digest"]
+    assert {"plan.made", "build.started", "build.approve", "build.released"} == actions(answer) and answer["unrecorded"] == []
+
+
+def test_where_no_text_was_kept_the_answer_says_so(told: Shop, tmp_path: Path) -> None:
+    """As in a workspace that planned before texts were kept, and changed its policy since."""
+    shop = told.copy(tmp_path / "shop")
+    with shop.workspace().store.transaction("test") as write:
+        write.session.exec(delete(DocumentRow))
+        write.record("test")
+    answer = ask(shop, "policy-of-build", "--segment", "groups")
+    assert answer["facts"]["policy"] == {"digest": answer["facts"]["released_under"]}
+    assert any("the text of the policy" in what for what in answer["unrecorded"])
+    basis = ask(shop, "basis", "--segment", "groups", "--subject", STAYED)
+    assert "admitted" not in basis["facts"] and any("no text of them was kept" in what for what in basis["unrecorded"])
+
+
+# -- copies --------------------------------------------------------------------------------------------------------------
+
+
+def test_when_every_copy_stopped_after_a_withdrawal(told: Shop) -> None:
+    answer = ask(told, "copies-stopped", "--subject", LEFT)
+    rows = {row["copy"]: row for row in answer["facts"]["copies"]}
+    assert any(copy.startswith("every read") for copy in rows)
+    lists = [row for copy, row in rows.items() if copy.startswith("list of build")]
+    assert len(lists) >= 1 and all(row["stopped"] != "not yet" and "sweep of entry" in row["by"] for row in lists)
+    assert any("to be trained anew by 2" in row["stopped"] for copy, row in rows.items() if copy.startswith("model"))
+    assert {"consent.append", "sweep.done", "notice.opened", "build.must_retrain"} <= actions(answer)
+    none = ask(told, "copies-stopped", "--subject", STAYED)
+    assert none["facts"]["stops"] == 0 and none["unrecorded"]
+
+
+def test_recipients_are_told_with_what_became_of_the_recall(told: Shop, tmp_path: Path) -> None:
+    shop = told.copy(tmp_path / "shop")
+    waiting = ask(shop, "recipients", "--subject", LEFT)["facts"]["recipients"]
+    asked = [row for row in waiting if row["this subject"] == "was asked to delete them"]
+    assert asked and {row["recipient"] for row in asked} == {"mail"}
+    for notice in shop.run("segments", "notices", "--json", by=OFFICER).data["notices"]:
+        assert shop.run("segments", "acknowledge", notice["notice"], by=OFFICER).code == 0
+    answer = ask(shop, "recipients", "--subject", LEFT)
+    done = [row for row in answer["facts"]["recipients"] if "acknowledged" in row["recall"]]
+    assert len(done) == len(asked) and "just after their no" in done[0]["this subject"]
+    assert {"export.intended", "export.finished", "notice.opened", "notice.acknowledged"} <= actions(answer)
+
+
+def test_whoever_was_in_no_list_was_handed_to_nobody(built: Shop) -> None:
+    assert ask(built, "recipients", "--subject", STAYED)["facts"]["recipients"] == []
+
+
+# -- signals -------------------------------------------------------------------------------------------------------------
+
+
+def test_gpc_is_an_objection_to_sale_and_sharing(told: Shop) -> None:
+    one = ask(told, "gpc", "--subject", SIGNALLED)
+    assert {event["status"] for event in one["facts"]["events"]} == {"objected"} and THIRD in {e["purpose"] for e in one["facts"]["events"]}
+    every = ask(told, "gpc")
+    counts = {row["purpose"]: row["events, exact"] for row in every["facts"]["objections"]}
+    assert counts[THIRD] == 1 and ADS not in counts and actions(every) == {"consent.append"}
+    assert ask(told, "gpc", "--subject", STAYED)["unrecorded"] == ["a GPC signal of this subject"]
+
+
+def test_of_conflicting_signals_the_one_that_counts_is_told(told: Shop) -> None:
+    answer = ask(told, "conflicting-signals", "--subject", LEFT)
+    assert {(row["status"], row["becomes of it"]) for row in answer["facts"]["signals"]} == {
+        ("given", "older than what counts"),
+        ("withdrawn", "counts"),
+    }
+    assert ask(told, "conflicting-signals", "--subject", STAYED)["facts"]["conflicts"] == 0
+
+
+def test_asking_again_does_not_beat_a_no(told: Shop, tmp_path: Path) -> None:
+    shop = told.copy(tmp_path / "shop")
+    (shop.root / "again.csv").write_text(
+        f"subject,purpose,status,event_time\n{LEFT},{ADS},requested,{dt.datetime.now(dt.UTC).isoformat()}\n"
+    )
+    assert shop.run("consent", "import", str(shop.root / "again.csv"), by=OFFICER).code == 0
+    rows = ask(shop, "conflicting-signals", "--subject", LEFT)["facts"]["signals"]
+    assert {row["status"]: row["becomes of it"] for row in rows} == {
+        "given": "older than what counts",
+        "withdrawn": "counts",
+        "requested": f"later, and no consent to {ADS} itself, which alone lifts a no",
+    }
