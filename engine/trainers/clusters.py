@@ -122,7 +122,7 @@ _METHODS: Mapping[MethodName, Method] = {
 def _refined(rounds: Rounds, grouping: Grouping, prototypes: Prototypes, seeds: Seeds, seed: int) -> Grouping:
     """Noisy Lloyd steps from where stand-ins end, each carried on with them; then everybody belongs to the nearest centre."""
     merged = grouping.merged
-    others = stand_ins(prototypes, seeds.covariance, seed)
+    others = stand_ins(prototypes, seeds.covariance)
     centres = seeding.on_grid(start(others, prototypes, merged.centres, seed))
     variance = merged.variance + prototypes.variance
     for name in CENTRES:

@@ -78,15 +78,16 @@ class StandIns:
         return float(self.weighted[:, -1] @ self._closeness(centres).max(axis=1))
 
 
-def stand_ins(prototypes: Prototypes, covariance: Array, seed: int) -> StandIns:
-    """As many for each prototype, by twos on either side of it; `covariance` (d, d), noisy, of all subjects."""
+def stand_ins(prototypes: Prototypes, covariance: Array) -> StandIns:
+    """As many for each prototype, by twos on either side of it; `covariance` (d, d), noisy, of all subjects. The draws are always the same,
+    so that of two optima that are nearly alike two builds do not take one each."""
     count, d = prototypes.points.shape
     weights = prototypes.weights / prototypes.weights.sum()
     apart = prototypes.points - weights @ prototypes.points
     values, vectors = np.linalg.eigh(covariance - (apart * weights[:, None]).T @ apart)
     values = np.maximum(values, NARROWEST * prototypes.variance / d)
     root = (vectors * np.sqrt(values * (prototypes.variance / values.sum()))).T
-    half = np.random.default_rng(seed).standard_normal((count, max(1, MADE // count // 2), d)) @ root
+    half = np.random.default_rng(0).standard_normal((count, max(1, MADE // count // 2), d)) @ root
     points = np.clip(prototypes.points[:, None, :] + np.concatenate([half, -half], axis=1), -UNIT, UNIT)
     return _weighted(points.reshape(-1, d), np.repeat(weights / points.shape[1], points.shape[1]))
 

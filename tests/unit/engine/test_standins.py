@@ -20,7 +20,7 @@ def test_stand_ins_lie_about_their_prototypes_as_subjects_do() -> None:
     weights = np.array([100.0, 300.0, 200.0])
     subjects = np.repeat(points, 100 * weights.astype(int) // 100, axis=0)
     subjects = subjects + generator.multivariate_normal([0, 0], within, len(subjects))
-    made = stand_ins(Prototypes(points, weights, float(np.trace(within))), np.cov(subjects.T), seed=0)
+    made = stand_ins(Prototypes(points, weights, float(np.trace(within))), np.cov(subjects.T))
     assert made.weighted[:, -1].sum() == pytest.approx(1)
     assert made.weighted[:, :-1].sum(axis=0) == pytest.approx(weights @ points / 600)  # two of them, one on either side
     assert np.cov(made.points.T, aweights=made.weighted[:, -1]) == pytest.approx(np.cov(subjects.T), rel=0.1)
@@ -28,7 +28,7 @@ def test_stand_ins_lie_about_their_prototypes_as_subjects_do() -> None:
 
 def test_noise_that_leaves_no_spread_still_leaves_some() -> None:
     points = np.array([[-9000.0, 0.0], [9000.0, 0.0]])
-    made = stand_ins(Prototypes(points, np.ones(2), 2e6), np.zeros((2, 2)), seed=0)
+    made = stand_ins(Prototypes(points, np.ones(2), 2e6), np.zeros((2, 2)))
     assert np.all(made.points.std(axis=0) > 900)
     assert np.abs(made.points).max() <= UNIT
 
