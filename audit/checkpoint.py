@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -103,17 +103,16 @@ def split_note(note: str) -> tuple[str, list[tuple[str, bytes, bytes]]]:
 class Signer:
     """A private key and the name that it signs under, which is also the origin line of its checkpoints.
 
-    `also`: other keys of the same name that sign beside it, while a rotation's overlap lasts.
+    `also`: other keys of the same name that sign beside it, while a rotation's overlap lasts. `verifier`: the public half.
     """
 
     key: Ed25519PrivateKey
     origin: str
     also: tuple[Signer, ...] = ()
+    verifier: Verifier = field(init=False, compare=False)
 
-    @property
-    def verifier(self) -> Verifier:
-        """The public half."""
-        return Verifier(self.origin, self.key.public_key().public_bytes_raw())
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "verifier", Verifier(self.origin, self.key.public_key().public_bytes_raw()))
 
     def sign(self, text: str) -> str:
         """A signed note of `text`, which ends with a newline; the lines of `also` come after its own."""

@@ -79,10 +79,17 @@ class Entry:
 class Tail:
     """The log's end, for a writer who holds the database's lock: read once, and known from then on."""
 
-    def __init__(self, connection: Connection, size: int) -> None:
-        """`size`: number of entries. Raises IntegrityError if a node is missing."""
+    def __init__(self, connection: Connection, last: Entry | None) -> None:
+        """`last`: the newest entry, if there is one. Raises IntegrityError if a node is missing."""
+        self.last = last
         self._connection = connection
+        size = 0 if last is None else last.index + 1
         self._tree = CompactRange(size, _hashes(connection, cover(0, size)))
+
+    def on(self, connection: Connection) -> Tail:
+        """The same end, for a later transaction that finds `last` still to be the newest entry."""
+        self._connection = connection
+        return self
 
     @property
     def head(self) -> tuple[int, bytes]:
@@ -101,6 +108,7 @@ class Tail:
         if added:
             _insert(self._connection, log_entries, list(enumerate(added, first)))
             _insert(self._connection, log_nodes, self._tree.extend([leaf_hash(body) for body in added]))
+            self.last = Entry(first + len(added) - 1, added[-1])
         return first
 
 
@@ -111,7 +119,7 @@ def append(connection: Connection, body: bytes) -> int:
 
 def append_many(connection: Connection, bodies: Iterable[bytes]) -> int:
     """Add entries in order; returns the index of the first. Two writers at once: the database's lock or its key refuses one."""
-    return Tail(connection, size(connection)).append(bodies)
+    return Tail(connection, newest(connection)).append(bodies)
 
 
 def size(connection: Connection) -> int:
@@ -137,8 +145,8 @@ def entries(connection: Connection, start: int = 0, stop: int | None = None) -> 
 
 def newest(connection: Connection) -> Entry | None:
     """The last entry; None in an empty log."""
-    row = connection.exec_driver_sql(_NEWEST).first()
-    return None if row is None else Entry(row[0], row[1])
+    rows = _rows(connection, _NEWEST)
+    return Entry(*rows[0]) if rows else None
 
 
 def copy(connection: Connection, to: Connection) -> None:
@@ -190,10 +198,17 @@ _NEWEST = "SELECT idx, body FROM log_entries ORDER BY idx DESC LIMIT 1"
 _LAST = select(func.max(log_entries.c.idx))
 
 
+def _rows(connection: Connection, query: str, keys: tuple[int, ...] | dict[str, int] = ()) -> Sequence[Any]:
+    """Straight to the driver, within a transaction: what SQLAlchemy does around a statement takes longer than SQLite does with it."""
+    if connection.dialect.positional and connection.in_transaction():
+        return connection.connection.cursor().execute(query, keys).fetchall()  # type: ignore[no-any-return]
+    return connection.exec_driver_sql(query, keys).all()
+
+
 def _insert(connection: Connection, table: Table, rows: Sequence[tuple[object, ...]]) -> None:
-    """Straight to the driver: preparing each row as SQLAlchemy does takes twice as long as everything else in a batch."""
+    """The same, and preparing each row as SQLAlchemy does takes twice as long as everything else in a batch."""
     if connection.dialect.positional:
-        connection.exec_driver_sql(_adding(table, connection.dialect), [*map(tuple, rows)])
+        connection.connection.cursor().executemany(_adding(table, connection.dialect), rows)
     else:
         names = table.columns.keys()
         connection.exec_driver_sql(_adding(table, connection.dialect), [dict(zip(names, row, strict=True)) for row in rows])
@@ -217,7 +232,7 @@ def _nodes(connection: Connection, places: list[Place]) -> dict[Place, bytes]:
     keys: tuple[int, ...] | dict[str, int] = tuple(value for place in places for value in place)
     if not connection.dialect.positional:
         keys = {f"{name}{k}": value for k, place in enumerate(places) for name, value in zip("li", place, strict=True)}
-    rows = connection.exec_driver_sql(_lookup(len(places), connection.dialect), keys).all()
+    rows = _rows(connection, _lookup(len(places), connection.dialect), keys)
     found = {Place(row[0], row[1]): bytes(row[2]) for row in rows}
     if missing := [place for place in places if place not in found]:
         raise IntegrityError(f"the log's node at level {missing[0].level}, index {missing[0].idx} is missing")

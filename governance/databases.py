@@ -80,7 +80,7 @@ def _sqlite(url: URL) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if _writes(connection) else "BEGIN")
+        connection.connection.cursor().execute("BEGIN IMMEDIATE" if writes(connection) else "BEGIN")
 
     return engine
 
@@ -95,7 +95,7 @@ def _postgresql(url: URL) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        if _writes(connection):
+        if writes(connection):
             connection.exec_driver_sql(
                 "SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE; SET LOCAL synchronous_commit = on; "
                 f"SET LOCAL lock_timeout = {WAIT * 1000:.0f}; SELECT pg_advisory_xact_lock({_WRITERS})"
@@ -140,5 +140,6 @@ def shred(engine: Engine, tables: Iterable[str]) -> None:
         pooled.invalidate()
 
 
-def _writes(connection: Connection) -> bool:
+def writes(connection: Connection) -> bool:
+    """Whether its transactions are writes."""
     return bool(connection.get_execution_options().get("write", False))

@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, TextClause, UpdateBase, event
@@ -24,7 +25,7 @@ from sqlmodel import Session
 from audit import log as audit_log
 from audit.failpoint import reach
 from governance import migrations, tables
-from governance.databases import DatabaseError, doubts, open_engine, shred, told
+from governance.databases import DatabaseError, doubts, open_engine, shred, told, writes
 from governance.principals import Principal
 
 Clock = Callable[[], dt.datetime]
@@ -71,13 +72,17 @@ class Outside(Protocol):
 class Transaction:
     """An open write. `session` for rows, `record` for the entry that goes with them. `now` never goes back from one to the next."""
 
-    session: Session
     connection: Connection
     principal: Principal
     now: dt.datetime
     tail: audit_log.Tail
     last: int | None = None
     outside: set[str] | None = None
+
+    @cached_property
+    def session(self) -> Session:
+        """Rows of `governance.tables`, on the same connection."""
+        return Session(bind=self.connection)
 
     @property
     def micros(self) -> int:
@@ -111,6 +116,8 @@ class Store:
             raise StoreError(str(error)) from None
         self._writing = self._engine.execution_options(write=True)
         weakref.finalize(self, self._engine.dispose)
+        event.listen(self._engine, "before_execute", _watch)
+        self._tail: audit_log.Tail | None = None
         self._seal = seal
         self._outside = outside
         self.principal = principal
@@ -170,17 +177,22 @@ class Store:
         Raises StoreError, where the clock is `LAG` behind the log too, and UnrecordedError.
         """
         with _faults():
-            with self._writing.begin() as connection, Session(bind=connection) as session:
-                changes: list[str] = []
-                _watch(connection, changes.append)
-                newest = audit_log.newest(connection)
-                tail = audit_log.Tail(connection, 0 if newest is None else newest.index + 1)
-                open_write = Transaction(session, connection, self.principal, self._now(newest), tail)
-                yield open_write
-                session.flush()
-                if changes and open_write.last is None:
-                    raise UnrecordedError(f"transaction `{name}` changes `{'`, `'.join(changes)}` without an entry in the log")
-                reach(f"{name}:before-commit")
+            with self._writing.begin() as connection:
+                changes = connection.info[_CHANGED] = list[str]()
+                newest, known, self._tail = audit_log.newest(connection), self._tail, None
+                tail = known.on(connection) if known and known.last == newest else audit_log.Tail(connection, newest)
+                open_write = Transaction(connection, self.principal, self._now(newest), tail)
+                try:
+                    yield open_write
+                    if "session" in vars(open_write):
+                        open_write.session.flush()
+                    if changes and open_write.last is None:
+                        raise UnrecordedError(f"transaction `{name}` changes `{'`, `'.join(changes)}` without an entry in the log")
+                    reach(f"{name}:before-commit")
+                finally:
+                    if "session" in vars(open_write):
+                        open_write.session.close()
+            self._tail = tail  # only what was committed is known the next time, if nobody else has written by then
             reach(f"{name}:after-commit")
             if open_write.last is not None:
                 self._seal.cover(*tail.head, self._head)  # another writer's newer one will do
@@ -194,7 +206,6 @@ class Store:
     def read(self) -> Iterator[Session]:
         """A consistent read of one moment. Raises StoreError, and UnrecordedError where it would write."""
         with _faults(), self._engine.connect() as connection, Session(bind=connection) as session:
-            _watch(connection, _refuse)
             yield session
 
     def seal(self) -> None:
@@ -261,20 +272,22 @@ def stamp(value: dt.datetime) -> str:
     return value.astimezone(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _watch(connection: Connection, changed: Callable[[str], None]) -> None:
-    """Calls `changed` with the table of each write beside the log, before it happens; SQL as text is taken for a write."""
+def _watch(connection: Connection, statement: object, *_rest: object) -> None:
+    """Notes the table of each write beside the log, before it happens, or refuses it where it is in no transaction; SQL as text is
+    taken for a write."""
+    if isinstance(statement, TextClause):
+        table = "text"
+    elif isinstance(statement, UpdateBase) and statement.table not in audit_log.metadata.tables.values():
+        table = str(statement.table)
+    else:
+        return
+    if not writes(connection):
+        raise UnrecordedError(f"`{table}` is written outside a transaction")
+    connection.info.setdefault(_CHANGED, []).append(table)
 
-    def note(_connection: Connection, statement: object, *_rest: object) -> None:
-        if isinstance(statement, TextClause):
-            changed("text")
-        elif isinstance(statement, UpdateBase) and statement.table not in audit_log.metadata.tables.values():
-            changed(str(statement.table))
 
-    event.listen(connection, "before_execute", note)
-
-
-def _refuse(table: str) -> None:
-    raise UnrecordedError(f"`{table}` is written outside a transaction")
+_CHANGED = "consentric.changed"
+"""Under which a connection's tables are noted that a transaction changed."""
 
 
 @contextmanager
