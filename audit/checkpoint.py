@@ -261,7 +261,8 @@ class CheckpointFile:
             raise IntegrityError(f"checkpoint file `{self._path}` is damaged in both slots")
         newest = max((slot for slot in read if slot), key=lambda slot: slot.checkpoint.size, default=None)
         if newest is not None and not newest.current:  # whoever got hold of a former key signs nothing with it any more
-            raise IntegrityError(f"the newest checkpoint is signed by a former key, expected {self._verifier.key_id.hex()}")
+            found = f"the newest checkpoint is signed by a former key, expected {self._verifier.key_id.hex()}"
+            raise IntegrityError(f"{found}; a backup from before the rotation needs the keys of its time")
         return slots
 
     def _slot(self, raw: bytes) -> _Slot | None:

@@ -143,6 +143,12 @@ def entries(connection: Connection, start: int = 0, stop: int | None = None) -> 
             yield Entry(index, body)
 
 
+def backwards(connection: Connection, stop: int | None = None, step: int = 256) -> Iterator[Entry]:
+    """Entries [0, stop), newest first; None: all."""
+    for end in range(size(connection) if stop is None else stop, 0, -step):
+        yield from reversed(list(entries(connection, max(0, end - step), end)))
+
+
 def newest(connection: Connection) -> Entry | None:
     """The last entry; None in an empty log."""
     rows = _rows(connection, _NEWEST)

@@ -38,6 +38,7 @@ RELEASED, ROTATED, ROTATION = "build.released", "key.rotated", "consentric.dev/k
 PROOF, COMMITMENT, MANY = "c2sp.org/tlog-proof@v1", b"consentric.dev/commitment/v1", ("proof", "passport", "opening")
 ENTRIES, NODES = [("idx", "INTEGER", 1), ("body", "BLOB", 0)], [("level", "SMALLINT", 1), ("idx", "INTEGER", 2), ("hash", "BLOB", 0)]
 TABLES = {"log_entries": ENTRIES, "log_nodes": NODES}  # of each column name, type, and place in the key
+REASONS = "admitted,never asked,requested,refused,withdrawn,objected,expired,invalidated,no notice,no basis,child,merged".split(",")  # noqa: SIM905 (one line)
 Link = tuple[int, bytes, bytes | None]  # an entry of the log, at an index, after a root where that is known
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, OSError, sqlite3.Error)
 
@@ -175,15 +176,13 @@ def slots(path: Path) -> tuple[list[tuple[str, str]], list[Finding]]:
     with found(findings, f"checkpoint file `{path}`"), open(path, "rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)  # not while a slot is being written
         data = file.read(2 * SLOT + 1)
-        for place, raw in (("checkpoint slot 0", data[:SLOT]), ("checkpoint slot 1", data[SLOT : 2 * SLOT])):
+        for place, raw in (("checkpoint slot 0", data[:SLOT]), ("checkpoint slot 1", data[SLOT:])):
             with found(findings, place):
                 if sha(raw[32:]) != raw[:32] or len(raw) != SLOT:
                     raise Broken("damaged: an edit, or a write that a crash interrupted and the next command mends")
                 if raw[(end := 36 + int.from_bytes(raw[32:36], "big")) :].strip(b"\0"):
                     raise Broken("holds something behind its note")
                 notes.append((place, raw[36:end].decode(errors="replace")))
-        if len(data) != 2 * SLOT:
-            raise Broken(f"expected {2 * SLOT} bytes, got {len(data)} or more")
     return notes, findings
 
 
@@ -318,8 +317,8 @@ class Report(NamedTuple):
 def verify_log(log: Path, checkpoint: Path, trust: Trust | Key, last_seen: Path | None = None, held: Sequence[Any] = ()) -> Report:
     """Recompute a log, in a database with its file of two slots, or in a folder of tiles with a checkpoint under its quorum, and hold it
     against that and `held` (place and note). `last_seen` is a file that keeps the newest checkpoint of the last run that found nothing."""
-    entries, newest, best, findings, tiles = 0, -1, "", list[Finding](), log.is_dir()
-    trust = Trust((trust,)) if isinstance(trust, Key) else trust
+    trust, findings, tiles = Trust((trust,)) if isinstance(trust, Key) else trust, list[Finding](), log.is_dir()
+    entries, newest, best = 0, -1, ""
     with found(findings, f"log `{log}`"):
         # 1. checkpoints first: the log that is read afterwards can only be longer
         own, wrong = slots(checkpoint) if not tiles else ([("checkpoint", checkpoint.read_text(encoding="utf-8"))], [])
@@ -416,18 +415,19 @@ def check_privacy(privacy: dict[str, Any]) -> list[str]:
 
 def verify_opening(raw: bytes, trust: Trust | Key) -> str:
     """What a subject's own leaf says, of a file that holds it and the passport of its build. Raises Broken."""
-    given = json.loads(raw)
-    findings, _ = verify_passport(canonical(given["passport"]), trust)
+    findings, _ = verify_passport(canonical((given := json.loads(raw))["passport"]), trust)
     if given["type"] != OPENING or findings:
         raise Broken("; ".join(finding.problem for finding in findings) or f"is no {OPENING}")
     passport, leaf = json.loads(base64.b64decode(given["passport"]["payload"]))["predicate"]["passport"], given["opening"]
-    salt, (build, subject, reason) = bytes.fromhex(leaf["salt"]), leaf["value"].split("\n")
+    salt, ((build, subject, reason),) = bytes.fromhex(leaf["salt"]), re.findall(r"(?s)\A(.*?)\n(.*)\n(\d+)\Z", leaf["value"])
     if build != passport["build"] or len(salt) != 32:
         raise Broken(f"opens a leaf of build {build}, expected {passport['build']}")
     commitment = sha(*(part for each in (COMMITMENT, salt, leaf["value"].encode()) for part in (len(each).to_bytes(8, "big"), each)))
     hashes = [bytes.fromhex(each) for each in (*leaf["proof"], passport["consent_root"])]
     verify_inclusion(leaf["index"], passport["consent_leaves"], sha(b"\0", commitment), hashes[:-1], hashes[-1])
-    return f"in build {build}, `{subject}` was " + ("used" if reason == "0" else f"left out, for reason {reason}")
+    return f"in build {build}, `{subject}` was " + (
+        "used" if reason == "0" else f"left out: {(*REASONS, reason)[min(int(reason), len(REASONS))]}"
+    )
 
 
 def verify_proof(raw: bytes, trust: Trust | Key) -> tuple[int, int, bytes]:

@@ -22,15 +22,16 @@ from audit import log as audit_log
 from audit import passport as passports
 from audit import proof, tiles, witness
 from audit import verify as verifier
-from audit.checkpoint import Checkpoint, split_note
+from audit.checkpoint import Checkpoint, Verifier, split_note
 from audit.merkle import IntegrityError
 from engine import roles
 from engine.files import whole_file
 from engine.gates import gate
 from engine.wording import reason_words
 from engine.workspace import Workspace, WorkspaceError, now
+from governance import builds
 from governance.admission import Reason
-from governance.builds import Status
+from governance.builds import Build, Status
 from governance.databases import file_of
 from governance.roles import Action
 from governance.store import stamp
@@ -56,20 +57,26 @@ def log(workspace: Workspace, last: int, action: str | None) -> list[dict[str, A
     return chosen[-last:] if last else chosen
 
 
-def verify(where: Path | None, passport: Path | None, last_seen: Path | None) -> tuple[bool, list[str]]:
-    """What the stand-alone verifier finds in a workspace's log (or a passport); nothing is opened, so nothing is mended."""
+def verify(where: Path | None, passport: Path | None, last_seen: Path | None, policy: Path | None = None) -> tuple[bool, list[str]]:
+    """What the stand-alone verifier finds in a workspace's log; nothing is opened, so nothing is mended.
+
+    Or in a passport, which needs a quorum of witnesses where there is a `policy`, and must be of this log: its checkpoint, and the
+    digests of spec, policy and contract that its build was recorded with.
+    """
     workspace = Workspace.find(where)
     gate(roles.decide(workspace, Action.VERIFY_LOG))
-    keys = tuple(map(verifier.parse_key, workspace.keys.verifier_keys))
+    trust = _trust(workspace, policy)
     if passport is not None:
-        findings, _ = verifier.verify_passport(_read(passport), verifier.Trust(keys), f"passport `{passport}`")
-        report = verifier.Report(tuple(findings))
-        summary = f"passport `{passport}`: " + (
-            "signatures, log proof and ε of Gaussian draws hold" if not findings else "integrity broken"
-        )
+        raw, place = _read(passport), f"passport `{passport}`"
+        findings, _ = verifier.verify_passport(raw, trust, place)
+        report = verifier.Report(tuple(findings or (verifier.Finding(place, problem) for problem in _of_another_log(workspace, raw))))
+        held = "signatures, digests, log proof" + (" under its quorum" if trust.quorum != (0, ()) else "") + " and ε of Gaussian draws hold"
+        summary = f"{place}: {held if not report.findings else 'integrity broken'}"
     else:
+        kept = workspace.hidden / PUBLISHED
+        handed = [("published checkpoint", kept.read_text(encoding="utf-8"))] if kept.exists() else []
         with _log_files(workspace) as (database, checkpoint):
-            report = verifier.verify_log(database, checkpoint, keys[-1], last_seen)
+            report = verifier.verify_log(database, checkpoint, trust._replace(logs=trust.logs[-1:]), last_seen, handed)
         if not report.findings:
             _remember(workspace, report.covered)
         summary = f"{report.entries} entries, {report.covered} under a signed checkpoint: " + (
@@ -94,6 +101,23 @@ def verified(workspace: Workspace) -> tuple[str, Checkpoint] | None:
     path = workspace.hidden / VERIFIED
     at, _, note = path.read_text(encoding="utf-8").partition("\n") if path.exists() else ("", "", "")
     return (at, workspace.believed(note)) if note else None
+
+
+def _of_another_log(workspace: Workspace, envelope: bytes) -> Iterator[str]:
+    """What a passport that verifies says otherwise than the log of this workspace."""
+    (signed, held), made = passports.contents(envelope), f"build.{Status.QUARANTINED}"
+    with workspace.store.read() as session:
+        connection = session.connection()
+        try:
+            audit_log.check_against(connection, workspace.believed(held.checkpoint))
+        except IntegrityError as error:
+            yield f"is not of this log: {error}"
+            return
+        before = (entry.parsed for entry in audit_log.backwards(connection, held.index))
+        facts: dict[str, Any] = next((e["facts"] for e in before if e["action"] == made and e["facts"]["build"] == signed.build), {})
+    for what in ("spec", "policy", "contract"):
+        if facts.get(what) != f"sha256:{getattr(signed, what)}":
+            yield f"its {what} is not the one that its build was recorded with"
 
 
 @contextmanager
@@ -140,15 +164,12 @@ def publish(workspace: Workspace, folder: Path) -> tuple[int, int]:
 def cosign(workspace: Workspace, lines: str, policy: Path | None, folder: Path | None) -> tuple[int, list[str]]:
     """Add what witnesses signed to the checkpoint that was published last, or to the one that `lines` brings with it, and in `folder`.
 
-    Gives its size, and the names of those who cosigned. The witnesses must be known to `policy`. Raises IntegrityError, WorkspaceError.
+    Gives its size, and the names of those who cosigned. The witnesses must be known to `policy`. Passports of what is released get this
+    checkpoint as soon as it has its quorum, if theirs has none. Raises IntegrityError, WorkspaceError.
     """
-    path = policy or workspace.root / POLICY
-    try:
-        trust = verifier.parse_policy(path.read_bytes())
-    except OSError as error:
-        raise WorkspaceError(f"policy `{path}` of witnesses cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise WorkspaceError(f"policy `{path}` of witnesses: {error}") from error
+    from engine import release
+
+    trust = _trust(workspace, policy or workspace.root / POLICY)
     known = published(workspace)
     note = lines if "\n\n" in lines else known.note if known else ""
     if not note:
@@ -162,9 +183,13 @@ def cosign(workspace: Workspace, lines: str, policy: Path | None, folder: Path |
         raise WorkspaceError(f"a checkpoint of {known.size} entries was published since this one of {checkpoint.size}")
     full = witness.with_cosignatures(note, lines, trust)
     names = [key.name for key in verifier.signers(full, trust.witnesses, cosigned=True)[1]]
+    cosigned = workspace.believed(full)
+    due = list(_without_quorum(workspace, cosigned, trust))
     with workspace.store.transaction("cosign") as write:
-        write.record("log.cosigned", size=checkpoint.size, witnesses=names)
+        write.record("log.cosigned", size=checkpoint.size, witnesses=names, passports=[build.id for build in due])
     _keep(workspace, full)
+    for build in due:
+        release.passport(workspace, build, cosigned)
     held = None if folder is None else folder / tiles.CHECKPOINT
     if held and held.exists() and split_note(held.read_text(encoding="utf-8"))[0] == split_note(full)[0]:
         tiles.write(held, full.encode())
@@ -192,8 +217,7 @@ def prove_release(workspace: Workspace, segment: str, to: Path) -> int:
     from engine import release
 
     build = release.find(workspace, segment, Status.RELEASED)
-    held = passports.log_proof(release.passport(workspace, build).read_bytes())
-    return prove_entry(workspace, held.index, to)
+    return prove_entry(workspace, passports.contents(release.passport(workspace, build).read_bytes())[1].index, to)
 
 
 def prove_subject(workspace: Workspace, segment: str, subject: str, to: Path) -> str:
@@ -215,13 +239,46 @@ def prove_subject(workspace: Workspace, segment: str, subject: str, to: Path) ->
     told = {"value": leaf.value, "salt": leaf.salt.hex(), "index": leaf.index, "proof": [each.hex() for each in leaf.proof]}
     raw = proof.opening(told, release.passport(workspace, build).read_bytes())
     try:  # nothing is handed out that its subject could not check
-        verifier.verify_opening(raw, verifier.Trust(tuple(map(verifier.parse_key, workspace.keys.verifier_keys))))
+        verifier.verify_opening(raw, _trust(workspace, None)._replace(quorum=(0, ())))
     except verifier.Broken as error:
         raise IntegrityError(str(error)) from None
     with whole_file(to.resolve(), "opening") as partial:
         partial.chmod(0o600)
         partial.write_bytes(raw)
     return ("used" if leaf.reason is Reason.ADMITTED else f"left out: {reason_words(leaf.reason)}") + f", in build {build.id}"
+
+
+def _without_quorum(workspace: Workspace, cosigned: Checkpoint, trust: verifier.Trust) -> Iterator[Build]:
+    """Released builds whose passport has no quorum, and could have that of a checkpoint."""
+    from engine import copies, release
+
+    if not _met(cosigned.note, trust) or not Verifier.parse(workspace.keys.verifier_key).signed(cosigned.note):
+        return  # a passport and its checkpoint are of one key
+    with workspace.store.read() as session:
+        found = builds.builds(session, status=Status.RELEASED)
+    for build in found:
+        path = copies.released(workspace, build.id) / release.PASSPORT
+        held = passports.contents(path.read_bytes())[1] if path.exists() else None
+        if held is None or (held.index < cosigned.size and not _met(held.checkpoint, trust)):
+            yield build
+
+
+def _met(note: str, trust: verifier.Trust) -> bool:
+    return trust.met(verifier.signers(note, trust.witnesses, cosigned=True)[1])
+
+
+def _trust(workspace: Workspace, policy: Path | None) -> verifier.Trust:
+    """Every key of this log, and the witnesses of a policy: of the one in the workspace, if there is one, where none is named."""
+    path = policy or workspace.root / POLICY
+    trust = verifier.Trust()
+    if policy or path.exists():
+        try:
+            trust = verifier.parse_policy(path.read_bytes())
+        except OSError as error:
+            raise WorkspaceError(f"policy `{path}` of witnesses cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise WorkspaceError(f"policy `{path}` of witnesses: {error}") from error
+    return trust._replace(logs=tuple(map(verifier.parse_key, workspace.keys.verifier_keys)))
 
 
 def _newest(workspace: Workspace) -> Checkpoint:

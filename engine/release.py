@@ -13,18 +13,17 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from sqlalchemy import Connection
 from sqlmodel import Session
 
 from audit import log as audit_log
 from audit import passport as passports
+from audit.checkpoint import Checkpoint
 from audit.passport import Approval as SignedApproval
 from audit.verify import RELEASED
 from engine import copies, deep, reports, roles
@@ -107,18 +106,20 @@ def release(workspace: Workspace, build: Build) -> Build:
         return reports.refresh(workspace, build)
 
 
-def passport(workspace: Workspace, build: Build) -> Path:
-    """The passport of a released build; issued now, against its entry in the log, if a crash came before it was."""
+def passport(workspace: Workspace, build: Build, under: Checkpoint | None = None) -> Path:
+    """The passport of a released build; issued now, against its entry in the log, if a crash came before it was.
+
+    `under`: a checkpoint that covers this entry and that it is to carry, whatever it carried before.
+    """
     path = released(workspace, build.id) / PASSPORT
-    if not path.exists():
-        checkpoint = workspace.checkpoint()
+    if under is not None or not path.exists():
+        checkpoint = under or workspace.checkpoint()
         with workspace.store.read() as session:
             connection = session.connection()
             signed = _passport(session, build)
             wanted = {"build": build.id, "passport": passports.digest(signed)}
-            index = next(
-                e.index for e in _backwards(connection) if e.parsed["action"] == RELEASED and wanted.items() <= e.parsed["facts"].items()
-            )
+            entries = (entry for entry in audit_log.backwards(connection) if wanted.items() <= entry.parsed["facts"].items())
+            index = next(entry.index for entry in entries if entry.parsed["action"] == RELEASED)
             assert checkpoint is not None and checkpoint.size > index  # sealed with the release, or when the workspace was opened
             proof = passports.prove(connection, index, checkpoint)
         with whole_file(path, "passport") as partial:
@@ -378,9 +379,3 @@ def _passport(session: Session, build: Build) -> passports.Passport:
     draft = passports.parse(build.facts["passport"].encode())
     signed = tuple(SignedApproval(a.principal, a.verdict, stamp(a.created)) for a in builds.approvals(session, build.id))
     return replace(draft, approvals=signed)
-
-
-def _backwards(connection: Connection, step: int = 256) -> Iterator[audit_log.Entry]:
-    """Entries of the log, newest first."""
-    for stop in range(audit_log.size(connection), 0, -step):
-        yield from reversed(list(audit_log.entries(connection, max(0, stop - step), stop)))

@@ -9,7 +9,8 @@ at an erasure or objection: one flush each, none for other entries of the log. T
 
 A line holds the epoch (one more after each replay), a signed checkpoint, and one cap account with its cap and the total of each
 allocation, or no account. The newest of a workspace is the one with the highest epoch and, within it, the largest log; lines of
-an earlier epoch still tell what was spent. Neighbours, μ² and draws as in `governance.budget`.
+an earlier epoch still tell what was spent. It also names keys that signed the log beside each other, signed by each: whoever has a
+backup from before the key was rotated reads by them what was promised since. Neighbours, μ² and draws as in `governance.budget`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 from sqlmodel import Session
 
 from audit import log as audit_log
-from audit.checkpoint import Checkpoint, Signer, Verifier, make_checkpoint, read_checkpoint
+from audit.checkpoint import Checkpoint, Signer, Verifier, make_checkpoint, read_checkpoint, split_note
 from audit.merkle import IntegrityError
 from governance.budget import Spending, Standing, standing
 from governance.caps import NO_BLOCKS, Blocks
@@ -37,6 +38,9 @@ from policies.policy import Allowance
 
 MOST_BYTES = 1 << 18
 """A longer record is written anew, with one line an account."""
+
+_KEYS = "consentric.dev/keys-beside/v1"
+"""What the note begins with that names keys beside each other."""
 
 _KEY = "suppression"
 """Name of the key outside, among those whose fingerprint the database has."""
@@ -97,7 +101,10 @@ class Outside:
         lines.sort(key=_age)
         accounts = {line["cap"]: _standing(line) for line in lines if line["cap"] is not None}
         note = lines[-1]["note"]
-        by = next((key for key in (self._signer.verifier, *self._former) if key.signed(note)), self._signer.verifier)
+        known = [self._signer.verifier, *self._former]
+        for beside in lines[-1].get("keys", ()):
+            known += _reached(beside, known)
+        by = next((key for key in known if key.signed(note)), self._signer.verifier)
         return Newest(read_checkpoint(note, by), accounts)
 
     def hold(self, session: Session) -> None:
@@ -121,10 +128,12 @@ class Outside:
         note = make_checkpoint(self._signer, size, audit_log.root(connection, size)).note
         with file_faults():
             lines = self._journal.lines()
-            epoch = (json.loads(lines[-1])["epoch"] if lines else 0) + later
+            last: dict[str, Any] = json.loads(lines[-1]) if lines else {"epoch": 0}
+            keys = [*dict.fromkeys((*last.get("keys", ()), *_beside(self._signer)))]
+            head = {"epoch": last["epoch"] + later, "size": size, "note": note} | ({"keys": keys} if keys else {})
             standings: list[Standing | None] = [standing(session, account) for account in accounts]
             for each in standings or [None]:
-                self._journal.append(json.dumps({"epoch": epoch, "size": size, "note": note, **_line(each)}, separators=(",", ":")))
+                self._journal.append(json.dumps({**head, **_line(each)}, separators=(",", ":")))
             if sum(map(len, lines)) > MOST_BYTES:
                 self._journal.rewrite(_newest_only)
 
@@ -142,6 +151,24 @@ def check_key(session: Session, suppression: Suppression) -> None:
     row = session.get(RotatedKeyRow, _KEY)
     if row is None or row.fingerprint != suppression.fingerprint:
         raise SuppressionError(f"`{suppression.folder}` has another key than the one that this workspace knows", ANEW)
+
+
+def _beside(signer: Signer) -> list[str]:
+    """A note of the keys that sign beside each other while a rotation's overlap lasts, by all of them; none if there is one key."""
+    signers = sorted((signer, *signer.also), key=lambda each: str(each.verifier))
+    text = "".join(f"{line}\n" for line in (_KEYS, signer.origin, *(each.verifier for each in signers)))
+    return [f"{text}\n{''.join(each.line(text) for each in signers)}"] if signer.also else []
+
+
+def _reached(note: str, known: Sequence[Verifier]) -> list[Verifier]:
+    """The keys of such a note, if one of them is known. Raises IntegrityError unless all of them signed it."""
+    keys = [Verifier.parse(line) for line in split_note(note)[0].split("\n")[2:-1]]
+    if not {*keys} & {*known}:
+        return []
+    texts = {key.open(note).split("\n")[0] for key in keys}
+    if texts != {_KEYS}:
+        raise IntegrityError("what names keys beside each other is another note")
+    return keys
 
 
 def _age(line: Mapping[str, Any]) -> tuple[int, int]:

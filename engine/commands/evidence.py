@@ -48,6 +48,7 @@ def log(
 def verify(
     passport: Annotated[Path | None, typer.Argument(help="A passport, instead of the workspace's log.")] = None,
     last_seen: Annotated[Path | None, typer.Option("--last-seen", help="A checkpoint that you kept; made if it is not there.")] = None,
+    policy: Annotated[Path | None, typer.Option("--policy", help="Whose quorum a passport needs; otherwise log.policy.")] = None,
     where: Where = None,
     as_json: Json = False,
 ) -> None:
@@ -55,7 +56,7 @@ def verify(
     with desk(as_json, where) as at:
         from engine import evidence
 
-        good, findings = evidence.verify(where, passport, last_seen)
+        good, findings = evidence.verify(where, passport, last_seen, policy)
         at.display.result({"intact": good, "findings": findings}, "\n".join(findings))
         if not good:
             raise typer.Exit(Exit.INTEGRITY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,3 +100,35 @@ def test_what_was_signed_before_still_verifies_and_a_former_key_signs_nothing_ne
     assert shop.run("audit", "prove", str(rotated), "--to", str(tmp_path / "r.tlog-proof"), by=AUDITOR).code == 0
     assert verify.main(["--key", second, "--proof", str(tmp_path / "r.tlog-proof"), "--passport", str(passports[0])]) == 0
     assert checkpoint.read_text(errors="replace").count("\n— ") == 2  # one in each slot again
+
+
+def put_back(shop: Shop, old: Path) -> None:
+    gc.collect()
+    shutil.rmtree(shop.root)
+    shutil.copytree(old, shop.root)
+
+
+@pytest.mark.parametrize("retired", [False, True])
+def test_a_backup_from_before_a_rotation_goes_on_with_the_keys_of_its_time(made: Shop, tmp_path: Path, retired: bool) -> None:
+    """What was promised since is signed by a key that it never heard of; the two signed for each other."""
+    shop, old, newer = made.copy(tmp_path / "shop"), tmp_path / "old", tmp_path / "newer"
+    gc.collect()
+    shutil.copytree(shop.root, old)
+    assert shop.run(*ROTATE).code == 0
+    if retired:
+        assert shop.run("keys", "retire").code == 0
+    assert shop.run("build", "groups").code == 0
+    shutil.copytree(shop.root / ".consentric/keys", newer)
+    put_back(shop, old)
+    behind = shop.run("plan", "groups")
+    assert behind.code == 6 and "behind what was promised last" in behind.err
+    shutil.rmtree(shop.root / ".consentric/keys")
+    shutil.copytree(newer, shop.root / ".consentric/keys")
+    mixed = shop.run("plan", "groups")
+    assert mixed.code == 6 and "needs the keys of its time" in mixed.err
+    put_back(shop, old)
+    assert shop.run("rights", "replay").code == 0
+    (first,) = keys(shop)
+    sound(shop, first)
+    assert shop.run(*ROTATE).code == 0 and shop.run("keys", "retire").code == 0 and shop.run("plan", "groups").code == 0
+    sound(shop, first)

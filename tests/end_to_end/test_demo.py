@@ -220,9 +220,10 @@ def shell(tmp_path: Path) -> Callable[[Path, str], subprocess.CompletedProcess[s
     """Runs a block as it stands, with the command on the path and a `.venv` to activate."""
     binaries = tmp_path / "bin"
     binaries.mkdir()
-    command = binaries / "consentric"
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -W ignore -m engine.cli "$@"\n')
-    command.chmod(command.stat().st_mode | stat.S_IXUSR)
+    for name, words in (("consentric", "-W ignore -m engine.cli"), ("python", "")):
+        command = binaries / name
+        command.write_text(f'#!/bin/sh\nexec {sys.executable} {words} "$@"\n')
+        command.chmod(command.stat().st_mode | stat.S_IXUSR)
 
     def run_block(at: Path, block: str) -> subprocess.CompletedProcess[str]:
         activate = at / ".venv" / "bin" / "activate"
@@ -239,7 +240,7 @@ def shell(tmp_path: Path) -> Callable[[Path, str], subprocess.CompletedProcess[s
 
 def test_the_readme_shows_what_is_tested_here() -> None:
     found = blocks()
-    assert len(found) == 5 and "make demo" in found[0] and "make test" in found[0]
+    assert len(found) == 6 and "make demo" in found[0] and "make test" in found[0]
 
 
 def test_the_tour_of_the_readme_works(
@@ -247,24 +248,25 @@ def test_the_tour_of_the_readme_works(
 ) -> None:
     shutil.copytree(os.environ["XDG_STATE_HOME"], tmp_path / "state")  # what the tour promises is not promised for the demo itself
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    tour = "".join(blocks()[1:3])  # the officer goes on where the analyst stopped
-    assert tour.count("\n") >= 16
+    tour = "".join(blocks()[1:4])  # the officer goes on where the analyst stopped, and whoever verifies where the officer did
+    assert tour.count("\n") >= 21
     shutil.copytree(demo.folder, tmp_path / "here" / ".demo")
     ended = shell(
         tmp_path / "here", tour.replace("consentric segments show", f"export {UNSAFE_VARIABLE}=demo-analyst\nconsentric segments show", 1)
     )
     assert ended.returncode == 0, ended.stderr
     assert "released" in ended.stdout and "nothing was changed, nothing is missing" in ended.stdout
+    assert "nothing wrong found" in ended.stdout and "`3` was " in ended.stdout
 
 
 def test_your_own_data_in_the_readme_works(tmp_path: Path, shell: Callable[[Path, str], subprocess.CompletedProcess[str]]) -> None:
-    made = shell(tmp_path, blocks()[3])
+    made = shell(tmp_path, blocks()[4])
     assert made.returncode == 0, made.stderr
     shop = Shop(tmp_path / "shop")
     shop.furnish()
     (shop.root / "segments" / "returners.yaml").unlink()
     shutil.copy(shop.root / "data" / "consents.csv", shop.root / "consents.csv")
-    ended = shell(shop.root, blocks()[4].replace("NAME", GROUPS["name"]))
+    ended = shell(shop.root, blocks()[5].replace("NAME", GROUPS["name"]))
     assert ended.returncode == 0, ended.stderr
     assert f"policies/{POLICY['name']}.yaml" in ended.stdout and "quarantine" in ended.stdout
 

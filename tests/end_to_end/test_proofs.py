@@ -6,14 +6,18 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit import log, verify
+from audit import passport as passports
 from audit.checkpoint import Verifier, read_checkpoint
 from audit.witness import Cosigner, Witness, add_checkpoint
+from engine import evidence
+from governance.admission import Reason
 from tests.scenes import AUDITOR, OFFICER, REFUSING, Shop
 
 pytestmark = pytest.mark.slow
@@ -43,9 +47,17 @@ def test_a_log_is_published_witnessed_and_proved(out: Shop, tmp_path: Path) -> N
     assert alone(tmp_path, "--trust", policy, "--tiles", "log").returncode == 6
     assert out.run("audit", "cosign", str(tmp_path / "answer"), by=AUDITOR).code == 2  # who is a witness is not said
     shutil.copy(policy, out.root / "log.policy")
+    passport = next((out.root / ".consentric/releases").glob("*/passport.json"))
+    lonely = out.run("audit", "verify", str(passport), by=AUDITOR)
+    assert lonely.code == 6 and "has no quorum" in lonely.out
     done = out.run("audit", "cosign", str(tmp_path / "answer"), "--to", str(folder), "--json", by=AUDITOR)
     assert done.code == 0 and done.data["witnesses"] == ["witness.example/1"]
     assert alone(tmp_path, "--trust", policy, "--tiles", "log").returncode == 0
+    # so are the passports of what is out, from then on
+    assert alone(tmp_path, "--trust", policy, "--passport", passport).returncode == 0
+    held = out.run("audit", "verify", str(passport), by=AUDITOR)
+    assert held.code == 0 and "digests, log proof under its quorum and ε" in held.out
+    assert sorted(out.log()[-1]["facts"]["passports"]) == sorted(path.name for path in passport.parent.parent.iterdir())
     # proofs are made under what was cosigned
     for what in ("0", "groups"):
         assert out.run("audit", "prove", what, "--to", str(tmp_path / f"{what}.tlog-proof"), by=AUDITOR).code == 0
@@ -60,6 +72,7 @@ def test_a_log_is_published_witnessed_and_proved(out: Shop, tmp_path: Path) -> N
     with out.workspace(AUDITOR).store.read() as session:
         proof = log.consistency_proof(session.connection(), first.data["entries"], again.data["entries"])
     assert witness.answer(add_checkpoint(first.data["entries"], proof, new), 1_700_000_001)
+    assert out.run("audit", "verify", by=AUDITOR).code == 0
     raw = (folder / "tile/entries/000.p" / str(again.data["entries"])).read_bytes()
     (folder / "tile/entries/000.p" / str(again.data["entries"])).write_bytes(raw.replace(b"groups", b"Groups", 1))
     broken = alone(tmp_path, "--key", key, "--tiles", "log", "--last-seen", "seen")
@@ -69,10 +82,31 @@ def test_a_log_is_published_witnessed_and_proved(out: Shop, tmp_path: Path) -> N
     ]
 
 
+def test_a_passport_of_a_fork_or_with_other_digests_than_were_recorded_is_none_of_this_log(out: Shop, tmp_path: Path) -> None:
+    fork = out.copy(tmp_path / "fork" / "shop")
+    for shop, segment in ((out, "groups"), (fork, "returners")):
+        assert shop.run("plan", segment).code == 0
+    assert fork.run("build", "groups").code == 0 and fork.run("approve", "groups", by=OFFICER).code == 0
+    theirs = fork.root / ".consentric/releases" / fork.newest("groups").id / "passport.json"
+    assert alone(tmp_path, "--key", (out.root / ".consentric/keys/log.vkey").read_text().strip(), "--passport", theirs).returncode == 0
+    found = out.run("audit", "verify", str(theirs), by=AUDITOR)
+    assert found.code == 6 and "is not of this log" in found.out
+    raw = next((out.root / ".consentric/releases").glob("*/passport.json")).read_bytes()
+    signed, held = passports.contents(raw)
+    assert not [*evidence._of_another_log(out.workspace(AUDITOR), raw)]
+    with pytest.MonkeyPatch.context() as lie:
+        lie.setattr(passports, "contents", lambda _: (replace(signed, policy="0" * 64), held))
+        assert [*evidence._of_another_log(out.workspace(AUDITOR), raw)] == ["its policy is not the one that its build was recorded with"]
+
+
+def test_reasons_read_as_they_are_named() -> None:
+    assert [reason.name.lower().replace("_", " ") for reason in sorted(Reason)] == verify.REASONS
+
+
 def test_a_subject_checks_what_a_build_did_with_them_and_sees_nobody_else(out: Shop, tmp_path: Path) -> None:
     key = (out.root / ".consentric/keys/log.vkey").read_text().strip()
     inside, left_out = out.inside(out.newest("groups").id)[0], min(REFUSING)
-    for subject, says in ((inside, "was used"), (left_out, "was left out, for reason")):
+    for subject, says in ((inside, "was used"), (left_out, "was left out: refused")):
         file = tmp_path / f"{subject}.json"
         assert out.run("audit", "prove", "groups", "--subject", subject, "--to", str(file), by=AUDITOR).code == 3
         assert out.run("audit", "prove", "groups", "--subject", subject, "--to", str(file), by=OFFICER).code == 0
@@ -84,6 +118,15 @@ def test_a_subject_checks_what_a_build_did_with_them_and_sees_nobody_else(out: S
         for name, value in (("value", leaf["opening"]["value"][:-1] + "7"), ("salt", "00" * 32), ("index", leaf["opening"]["index"] ^ 1)):
             file.write_text(json.dumps({**leaf, "opening": {**leaf["opening"], name: value}}))
             assert alone(tmp_path, "--key", key, "--opening", file).returncode == 6
+    # after an erasure the leaf stays, so that what was handed out still holds, and so does everybody else's; nothing new is told of them
+    file.write_text(raw)
+    (out.root / "data" / "consents.csv").unlink()  # which is not ours to rewrite
+    assert out.run("rights", "erase", left_out, "--yes", by=OFFICER).code == 0
+    assert alone(tmp_path, "--key", key, "--opening", file).returncode == 0
+    gone = out.run("audit", "prove", "groups", "--subject", left_out, "--to", str(tmp_path / "gone"), by=OFFICER)
+    assert gone.code == 2 and "were erased since" in gone.err
+    assert out.run("audit", "prove", "groups", "--subject", inside, "--to", str(tmp_path / "again.json"), by=OFFICER).code == 0
+    assert alone(tmp_path, "--key", key, "--opening", "again.json").returncode == 0
     never = out.run("audit", "prove", "groups", "--subject", "person-99999", "--to", str(tmp_path / "never"), by=OFFICER)
     assert never.code == 2 and "no leaf of build" in never.err and not (tmp_path / "never").exists()
     assert "person-" not in json.dumps([entry for entry in out.log() if entry["action"] == "subject.proved"])

@@ -147,3 +147,17 @@ def test_lines_hold_no_names_but_of_accounts(kept: tuple[Outside, Store], tmp_pa
     spend(kept[1])
     *_, line = (tmp_path / "outside" / NEWEST).read_text().splitlines()
     assert json.loads(line.rpartition(" ")[0]).keys() == {"epoch", "size", "note", "cap", "limit", "allocations"}
+
+
+def test_keys_that_sign_beside_each_other_lead_to_each_other_only_if_each_signed(tmp_path: Path) -> None:
+    """A backup from before a rotation has the first key alone."""
+    first, second, stranger = (Signer(Ed25519PrivateKey.generate(), "test") for _ in range(3))
+    (note,) = outside_module._beside(Signer(first.key, "test", (second,)))
+    assert [note] == outside_module._beside(Signer(second.key, "test", (first,))) and outside_module._beside(first) == []
+    both = sorted((first.verifier, second.verifier), key=str)
+    assert outside_module._reached(note, [first.verifier]) == outside_module._reached(note, [second.verifier]) == both
+    assert outside_module._reached(note, [stranger.verifier]) == []
+    text = note.partition("\n\n")[0] + "\n"
+    for forged in (f"{text}\n{second.line(text)}", note.replace("keys-beside", "keys-besides")):
+        with pytest.raises(IntegrityError):
+            outside_module._reached(forged, [first.verifier])
