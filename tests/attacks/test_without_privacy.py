@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from audit import passport as passports
-from audit import verify
 from governance.builds import Status
 from tests.scenes import ADS, AUDITOR, GROUPS, OFFICER, OTHER, POLICY, REFUSING, RETURNERS, SUBJECTS, Shop
 
@@ -135,17 +134,6 @@ def test_its_passport_names_no_epsilon_and_verifies(released: Shop) -> None:
     assert (signed.privacy.epsilon, signed.privacy.transcript, signed.utility, signed.recipients) == (None, (), {}, ())
     assert signed.privacy.assurance.startswith("none: ") and signed.snapshot.epsilon is not None
     assert released.run("audit", "verify", str(folder / "passport.json")).code == 0
-
-
-@pytest.mark.parametrize("shows", [{"utility": {"AUC": 0.9}}, {"recipients": ["mail"]}, {"fairness": [{}]}])
-def test_the_verifier_finds_a_passport_that_shows_what_nobody_paid_for(shows: dict[str, Any]) -> None:
-    bare = {"mu_squared": "0", "draws": 0, "delta": 1e-5, "epsilon": None, "assurance": "none: exact", "transcript": []}
-    passport = {"utility": {}, "fairness": [], "recipients": [], "privacy": bare, "snapshot": {**bare, "epsilon": 0.0}}
-    assert verify._costs(passport, "passport") == []
-    assert verify._costs({**passport, **shows}, "passport")
-    assert verify._costs({**passport, "privacy": {**bare, "assurance": "exact"}}, "passport")
-    with pytest.raises(TypeError):  # which makes a passport malformed
-        verify._costs({**passport, "privacy": {**bare, "draws": 1}}, "passport")
 
 
 @pytest.mark.parametrize(

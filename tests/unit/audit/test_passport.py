@@ -209,6 +209,23 @@ def test_a_signed_lie_is_found(evidence: Evidence, changes: dict[str, Any], prob
         read(envelope, signer().verifier)
 
 
+@pytest.mark.parametrize("shows", [{"utility": {"AUC": 0.9}}, {"recipients": ("crm",)}, {"fairness": PASSPORT.fairness}])
+def test_without_privacy_nothing_may_be_shown(evidence: Evidence, shows: dict[str, Any]) -> None:
+    nothing = Privacy("0", 0, 1e-5, None, "none: exact", ())
+    bare = replace(PASSPORT, privacy=nothing, utility={}, fairness=(), recipients=())
+    proof = proof_of(evidence, bare)
+    assert read(issue(bare, proof, signer()), signer().verifier) == (bare, proof)
+    lies = {
+        f"it shows `{next(iter(shows))}` and names no ε": replace(bare, **shows),
+        "it names no ε, and does not say why": replace(bare, privacy=replace(nothing, assurance="exact")),
+        "is malformed": replace(bare, privacy=replace(nothing, draws=1)),
+        "its snapshot names no ε": replace(bare, snapshot=nothing),
+    }
+    for problem, lie in lies.items():
+        with pytest.raises(IntegrityError, match=problem):
+            issue(lie, proof_of(evidence, lie), signer())
+
+
 def test_another_signer_is_found(evidence: Evidence) -> None:
     envelope = issue(PASSPORT, proof_of(evidence, PASSPORT), signer())
     with pytest.raises(IntegrityError, match="is not signed by"):
