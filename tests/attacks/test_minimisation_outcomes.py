@@ -14,7 +14,10 @@ from governance.reads import MinimisationError
 from policies.segment import Segment
 from tests.attacks.test_minimisation_evasion import GRANTED, NOW, corpus, workspace
 
-HONEST = {"label": {"table": "tx", "agg": "count(*) > 1", "after": "30d"}, "treatment": {"table": "tx", "agg": "bool_or(amount > 1)"}}
+HONEST = {
+    "label": {"table": "tx", "agg": "count(*) > 1", "after": "30d"},
+    "treatment": {"table": "tx", "agg": "bool_or(amount > 1)", "window": "30d"},
+}
 NUMBER = {"label": {"table": "tx", "agg": "sum(amount)", "after": "30d", "bounds": [0, 10]}}
 
 
@@ -65,6 +68,7 @@ def test_a_treatment_cannot_see_what_comes_after(tmp_path: Path) -> None:
     """Otherwise whoever acted would count as treated, and the treatment would look like its cause."""
     contract, spec = workspace(tmp_path)
     prepared = prepare(contract, asking(spec, "treatment", "count(*) > 5"), GRANTED, lambda name: tmp_path / name, NOW)
-    [seen] = [sql for name, sql in prepared.selection.rows if name == 'features."tx"']
-    assert f"\"bought_on\" < DATE '{dt.date(2024, 1, 1)}'" in seen
-    assert "TREATMENT" not in seen.upper()
+    rows = dict(prepared.selection.rows)
+    assert f"\"bought_on\" < DATE '{dt.date(2024, 1, 1)}'" in rows['campaign."tx"']
+    assert f"\"bought_on\" < DATE '{dt.date(2023, 12, 2)}'" in rows['features."tx"']  # which is where the campaign begins
+    assert not any("TREATMENT" in sql.upper() for sql in rows.values())

@@ -19,7 +19,7 @@ from tests.fakes import SeededNoise
 FEATURE = {"table": "purchases", "agg": "count(*)", "bounds": [0, 50]}
 LABEL = {"table": "purchases", "agg": "count(*) > 0", "after": "30d"}
 SPENT = {"table": "purchases", "agg": "sum(amount)", "after": "30d", "bounds": [0, 400]}
-ARM = {"table": "mailings", "agg": "max(mailed)"}
+ARM = {"table": "mailings", "agg": "max(mailed)", "window": "30d"}
 
 
 def spec(model: dict[str, Any], **more: Any) -> Segment:

@@ -85,7 +85,7 @@ def test_an_uplift_is_learned_from_the_trial_alone() -> None:
     features, treatment = generator.integers(-UNIT, UNIT, (6_000, 2)), generator.integers(-1, 2, 6_000).astype(np.int8)
     chance = np.where(treatment == 1, 0.5 + 0.4 * features[:, 1] / UNIT, 0.5)
     label = np.where(treatment == NOT_IN_TRIAL, 1, generator.random(6_000) < chance).astype(np.int32)
-    asked = spec({"type": "uplift", "above": 0.2}, treatment={"table": "t", "agg": "bool_or(z)"})
+    asked = spec({"type": "uplift", "above": 0.2}, treatment={"table": "t", "agg": "bool_or(z)", "window": "30d"})
     found = exact._assigned(asked, people(features, label, treatment), FLOOR)
     assert features[found == 0, 1].min() == pytest.approx(UNIT / 2, abs=UNIT / 8)
 
