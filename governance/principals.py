@@ -104,7 +104,7 @@ def verified(token: str, trust: Trust) -> Principal:
     keys = [_public(pem) for pem in trust.keys]
     try:
         header = jwt.get_unverified_header(token)
-    except jwt.PyJWTError:
+    except (jwt.PyJWTError, UnicodeEncodeError):  # of a variable that is not UTF-8
         raise PrincipalError("the token is refused: it is not a signed JWT") from None
     if more := header.keys() - _HEADERS:
         raise PrincipalError(f"the token is refused: its header holds more than {sorted(_HEADERS)}: {len(more)} other fields")
