@@ -6,6 +6,8 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any
 
 import click
@@ -61,8 +63,25 @@ roles.attach(app)
 keys.attach(app)
 
 
+class Unused:
+    """What nothing here uses, as if it were not installed: pyarrow loads pandas, where it finds it, with the first value that it is given,
+    and that takes as long as many a command. Without the bases that such finders have, which take a while to load too."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Finds pandas alone."""
+        return ModuleSpec(fullname, self) if fullname == "pandas" else None  # type: ignore[arg-type]  # has what a loader must
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """As Python makes it."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Raises ImportError, which whoever can do without expects."""
+        raise ImportError(f"`{module.__name__}` is left out of the command line", name=module.__name__)
+
+
 def main() -> None:
     """Entry point of `consentric`: runs a command and turns what it raised into one clear error and the right exit code."""
+    sys.meta_path.insert(0, Unused())
     try:
         app()
     except KeyboardInterrupt:

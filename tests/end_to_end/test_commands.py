@@ -38,6 +38,9 @@ SLOW_TO_IMPORT = {
     "alembic",
 }
 
+SLOW_AND_UNUSED = {"sklearn", "scipy", "pandas", "opendp", "torch", "matplotlib", "alembic", "jinja2", "pyspark", "psycopg"}
+"""What only training, noise, pages, migrations and other databases need."""
+
 
 def commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """The path of every command, groups too."""
@@ -252,6 +255,31 @@ def test_help_imports_nothing_that_is_slow() -> None:
     ended = subprocess.run(words, env=environment(Path.cwd()), capture_output=True, text=True, check=True)
     assert "Usage" in ended.stdout
     assert not SLOW_TO_IMPORT & {name.partition(".")[0] for name in ended.stderr.split()}
+
+
+@pytest.mark.slow
+def test_whoever_trains_nothing_waits_for_nothing_that_trains(out: Shop) -> None:
+    """All in one process, so that what each of them loads is seen."""
+    asked = ("--segment", "groups", "--subject", SUBJECTS[0])
+    lines = [
+        ("audit", "verify"),
+        ("segments", "list"),
+        ("segments", "members", "groups"),
+        ("consent", "show", SUBJECTS[0]),
+        ("plan", "groups"),
+        ("audit", "ask", "basis", *asked),
+        ("audit", "ask", "subject-access", *asked[2:]),
+    ]
+    program = (
+        f"import sys\nfrom engine.cli import main\nfor words in {lines}:\n    sys.argv = ['consentric', *words]\n"
+        "    try:\n        main()\n    except SystemExit as end:\n        assert not end.code, words\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    words = [sys.executable, "-W", "ignore", "-c", program]
+    ended = subprocess.run(words, env=environment(out.root, OFFICER), capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    loaded = {name.partition(".")[0] for name in ended.stderr.split()}
+    assert not SLOW_AND_UNUSED & loaded and "duckdb" in loaded
 
 
 @pytest.mark.slow
