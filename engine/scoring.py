@@ -24,7 +24,6 @@ from engine import models, planning, reports, roles
 from engine.bench import Bench
 from engine.gates import gate, refusal
 from engine.planning import Prepared
-from engine.quarantine import common_facts, keeping, membership
 from engine.release import Lawful, find, in_time, permit
 from engine.stages import gathered, uncharged
 from engine.workspace import WorkspaceError
@@ -53,6 +52,8 @@ class Scoring:
 
 def score(bench: Bench, name: str, as_of: dt.date | None = None) -> Build:
     """Assign the people of `as_of` (default: today) to the segments of a released model. Raises Refused, and faults."""
+    from engine.quarantine import keeping, membership  # with what trains, which a look at one person's score has no use for
+
     workspace = bench.workspace
     model = find(workspace, name, Status.RELEASED, trained=True)
     roles.authorise(workspace, Action.SCORE, model)
@@ -119,6 +120,8 @@ def _assigned(model: Build, vectors: NDArray[np.int32]) -> NDArray[np.int64]:
 
 
 def _facts(scoring: Scoring, build: Build) -> dict[str, Any]:
+    from engine.quarantine import common_facts
+
     model, spec = scoring.model.build, scoring.kept.spec
     unsized = [part | {"size": None, "sigma": None, "share": None} for part in model.facts["parts"]]
     return common_facts(scoring.kept, scoring.model.required) | {

@@ -20,9 +20,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
-from scipy.optimize import isotonic_regression
-from scipy.special import ndtr, ndtri
 
 from engine.models import ONE, Features, in_turn
 from engine.ranked import monotone
@@ -208,6 +205,10 @@ def _even(label: _Label, cap: int) -> Array:
 
 def _curve(rounds: Rounds, label: _Label, scale: Scale, line: Array, mean: float, spread: float) -> tuple[Array, Array, int]:
     """Places on the line, the score of each, and the cap: what bands of the line are worth on average, made rising."""
+    from scipy.interpolate import PchipInterpolator  # here, as whoever only applies a model loads this module too
+    from scipy.optimize import isotonic_regression
+    from scipy.special import ndtr, ndtri
+
     sigma = rounds.sigma("worth", math.hypot(1, COUNTED))  # of a band's worth, in caps
     cap, worth = label.cap(EXCEEDING * sigma), worth_of(scale)
     most = max(float(worth[cap]), 2.0)

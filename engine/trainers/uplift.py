@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtrc
 
 from engine.models import ONE, Features, in_turn
 from engine.scale import UNIT
@@ -201,6 +200,8 @@ def _moments_bound(d: int) -> float:
 
 def _balance(rounds: Rounds, arms: _Arms, white: Whitening) -> Balance:
     """Whitened difference of the arms' means: normal with variance 1/n₀ + 1/n₁ and that of the noise where arms were drawn at random."""
+    from scipy.special import chdtrc  # here, as whoever only applies a model loads this module too
+
     d = len(arms.mean)
     matrix = white.matrix / (WHITE * 2.0**whitening.WHITE_BITS)
     difference = (arms.means[1] - arms.means[0]) @ matrix
