@@ -14,12 +14,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from audit import wording
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 Row = Mapping[str, str]
 """Cells by the name of their column; an empty one is shown as such."""
@@ -123,6 +125,8 @@ def breakable(text: str) -> Markup:
 
 @cache
 def _template() -> Template:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     environment = Environment(
         loader=PackageLoader("audit"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

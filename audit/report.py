@@ -13,8 +13,7 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
-
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from typing import TYPE_CHECKING
 
 from audit import fairness_page, plots, wording
 from audit.clusters_page import Clusters
@@ -22,6 +21,9 @@ from audit.explanation_page import Explanation
 from audit.fairness import FairnessFinding, Verdict, worst
 from audit.uplift_page import Uplift
 from audit.value_page import Value
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 
 class Status(StrEnum):
@@ -311,6 +313,8 @@ def render(report: Report) -> str:
 
 @cache
 def _template() -> Template:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     environment = Environment(
         loader=PackageLoader("audit"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -30,7 +30,6 @@ from engine.rights import check_key, contracts
 from engine.wording import BELONGS, duration_words, reason_words
 from engine.workspace import Workspace
 from governance import builds, consent, exports
-from governance.admission import Reason
 from governance.builds import Build
 from governance.exports import State
 from governance.identity import identities, links
@@ -38,6 +37,7 @@ from governance.roles import Action
 from governance.sources import SourceError
 from governance.subject_rows import subject_rows
 from governance.suppression import Kind
+from governance.verdicts import Reason
 from policies.contract import Contract
 from policies.parsing import DocumentError
 from policies.policy import Policy

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from audit.commitments import SALT, Commitments, collect, commit
 from engine.files import read_parquet
-from governance.admission import Reason
+from governance.verdicts import Reason
 
 CONSIDERED = "considered.parquet"
 """In a build's folder."""

@@ -30,11 +30,11 @@ from engine.gates import gate
 from engine.wording import reason_words
 from engine.workspace import Workspace, WorkspaceError, now
 from governance import builds
-from governance.admission import Reason
 from governance.builds import Build, Status
 from governance.databases import file_of
 from governance.roles import Action
 from governance.store import stamp
+from governance.verdicts import Reason
 
 POLICY, PUBLISHED = "log.policy", "published"
 """Names of the policy of witnesses, in a workspace, and of the checkpoint that was published last, in its hidden folder."""

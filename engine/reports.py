@@ -27,9 +27,9 @@ from engine.wording import WELL_COVERED, duration_words, reason_words
 from engine.workspace import Workspace
 from governance import budget, builds
 from governance.accounting import epsilon_of
-from governance.admission import Reason
 from governance.budget import Balance, balances
 from governance.builds import Build, Status
+from governance.verdicts import Reason
 from policies.deciding import Request, Use, judge
 from policies.decisions import Finding
 from policies.segment import Clusters, KRange, Propensity, Uplift, Value

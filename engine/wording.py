@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 from audit.wording import percent
-from governance.admission import Reason
+from governance.verdicts import Reason
 
 WELL_COVERED = 0.9
 """Share of subjects with a known group, below which somebody should ask why."""

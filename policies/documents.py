@@ -93,7 +93,7 @@ ByPlace = Annotated[dict[str, Said], AfterValidator(_apart)]
 class Document(BaseModel):
     """Base of everything people write: unknown fields are errors, values cannot change after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, defer_build=True)
 
     def canonical(self) -> bytes:
         """Sorted-key JSON of the parsed document, so that a comment or an indent does not change the digest."""

@@ -10,8 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from fideslang import gvl
-
 from policies.jurisdictions import DEFAULT, region
 
 Needs = tuple[tuple[str, tuple[int, ...]], ...]
@@ -79,6 +77,8 @@ def needs(policies: Iterable[Mapping[str, Iterable[int]]] = ()) -> Needs:
 @cache
 def special_uses() -> tuple[tuple[str, int], ...]:
     """Data uses of the special purposes, which the subject is told of and cannot refuse."""
+    from fideslang import gvl
+
     return tuple((use, purpose) for purpose, mapped in sorted(gvl.MAPPED_SPECIAL_PURPOSES.items()) for use in mapped.data_uses)
 
 
@@ -102,4 +102,6 @@ def _plain(name: str) -> str:
 
 @cache
 def _vendor_list() -> Needs:
+    from fideslang import gvl
+
     return tuple((use, (purpose,)) for purpose, mapped in sorted(gvl.MAPPED_PURPOSES.items()) for use in mapped.data_uses)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from fideslang import gvl
 from pydantic import BaseModel
 
 from governance.signals.vendors import Vendors
@@ -76,4 +75,6 @@ def _line(name: str, value: Any, indent: str) -> Iterator[str]:
 
 
 def _purposes(numbers: Iterable[int]) -> str:
+    from fideslang import gvl
+
     return ", ".join(f"{number} {gvl.GVL_PURPOSES[number].name}" if number in gvl.GVL_PURPOSES else str(number) for number in numbers)
