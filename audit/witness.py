@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit import verify
 from audit.checkpoint import Checkpoint, Verifier, note_line, read_checkpoint, split_note
+from audit.failpoint import reach
 from audit.merkle import IntegrityError, verify_consistency
 
 MOST_HASHES = 63
@@ -110,9 +111,12 @@ class Witness:
             seen = self._seen(os.pread(file, 1 << 16, 0), log)
             self._check(seen, old, proof, new)
             raw = new.note.encode()
+            reach("witness:before-write")
             os.pwrite(file, verify.sha(raw) + raw, 0)
             os.ftruncate(file, 32 + len(raw))
+            reach("witness:before-sync")
             os.fsync(file)
+            reach("witness:after-sync")
         finally:
             os.close(file)
         return self._cosigner.cosign(note, now)

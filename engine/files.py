@@ -53,7 +53,7 @@ def abandoned(folder: Path, clear: bool = False) -> int:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 found += 1
                 if clear:
-                    remove(path)  # while it is held, so that no writer takes it up again
+                    delete(path, "draft")  # while it is held, so that no writer takes it up again
             finally:
                 os.close(handle)
     return found
@@ -65,6 +65,15 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def delete(path: Path, name: str) -> None:
+    """A file or folder that is gone for good on return; what is not there is not missed. `name` is that of the failpoints."""
+    if os.path.lexists(path):
+        reach(f"{name}:before-remove")
+        remove(path)
+        sync(path.parent)
+        reach(f"{name}:after-remove")
 
 
 def flush_folder(partial: Path, name: str) -> None:

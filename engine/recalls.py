@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.copies import notice_file
-from engine.files import remove, sync, whole_file
+from engine.files import delete, whole_file
 from engine.workspace import Workspace, WorkspaceError
 from governance import builds, exports
 from governance.exports import Export, Notice, NoticeId, State
@@ -60,8 +60,7 @@ def hand_over(workspace: Workspace, to: Path, only: Collection[NoticeId] | None 
         with workspace.store.transaction("notice-handed") as write:
             exports.hand_over(write, each.notice.id)
         if not keep:
-            remove(source)
-            sync(source.parent)
+            delete(source, "notice-file")
         written.append(target)
     return tuple(written)
 
@@ -77,9 +76,7 @@ def acknowledge(workspace: Workspace, name: str) -> Notice:
         exports.acknowledge(write, notice.id)
     outbox = workspace.suppression.folder / OUTBOX
     for path in (notice_file(workspace, notice.id), *outbox.glob(f"*-{notice.id}.json")):
-        if path.exists():
-            remove(path)
-            sync(path.parent)
+        delete(path, "notice")
     with workspace.store.read() as session:
         found = exports.find_notice(session, notice.id)
     assert found is not None  # notices are never deleted

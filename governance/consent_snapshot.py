@@ -188,11 +188,13 @@ def discard(store: Store, hidden: Path) -> None:
         transaction.record("consent.snapshot_discarded")
     folder = hidden / PLACE
     if folder.is_dir():
+        reach("consent-snapshot:before-remove")
         with _held(folder / "in-use", fcntl.LOCK_EX):
             for path in [each for each in folder.iterdir() if each.is_dir()]:
                 with suppress(FileNotFoundError):  # a refresh has just removed it
                     shutil.rmtree(path.rename(folder / secrets.token_hex(8)), ignore_errors=True)
             _sync(folder)
+        reach("consent-snapshot:after-remove")
 
 
 @dataclass(frozen=True, slots=True)

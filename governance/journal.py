@@ -79,6 +79,7 @@ class Journal:
             reach(f"{self._name}:before-rename")
             aside.rename(self.path)
             sync(self.path.parent)
+        reach(f"{self._name}:after-rename")
 
     def _whole(self, file: int) -> tuple[bytes, tuple[str, ...], str]:
         """The bytes of whole lines, the lines, and the last checksum."""

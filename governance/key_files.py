@@ -7,6 +7,8 @@ import secrets
 import stat
 from pathlib import Path
 
+from audit.failpoint import reach
+
 RESTORE = "restore it from a backup: a new one would not continue the old"
 
 
@@ -34,10 +36,12 @@ def put(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        reach("key-file:before-link")
         try:
             os.link(aside, path)
         except FileExistsError:
             return
+        reach("key-file:after-link")
     finally:
         aside.unlink()
         sync(path.parent)

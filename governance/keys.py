@@ -202,13 +202,17 @@ class KeyFolder:
 
     def place(self, name: str) -> None:
         """Put the prepared secret in place; the old one is gone. Durable on return."""
+        reach("key-place:before-rename")
         self._beside(name).replace(self.path(name))
         sync(self.path(name).parent)
+        reach("key-place:after-rename")
 
     def discard(self, name: str) -> None:
         """Forget a prepared secret."""
+        reach("key-discard:before-remove")
         self._beside(name).unlink(missing_ok=True)
         sync(self.path(name).parent)
+        reach("key-discard:after-remove")
 
     # -- the log's own key, which is rotated with an overlap in which both sign (`governance.rotation`) -------------------
 
@@ -256,8 +260,10 @@ class KeyFolder:
 
     def discard_log(self, name: str) -> None:
         """Forget the prepared key (`log.next`), or the one before (`log.old`), which ends the overlap."""
+        reach("log-key:before-discard")
         self._log_file(name).unlink(missing_ok=True)
         sync(self.folder)
+        reach("log-key:after-discard")
 
     def _log_file(self, name: str) -> Path:
         return self.folder / name
