@@ -29,8 +29,9 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
 from engine import considered, reports
+from engine.answers import answers_of
 from engine.considered import CONSIDERED
-from engine.files import abandoned, draft_file, place_file, read_parquet, remove, sync
+from engine.files import abandoned, delete, draft_file, place_file, read_parquet
 from engine.workspace import Workspace, WorkspaceError
 from governance import builds, exports
 from governance.builds import BuildId, Status
@@ -111,8 +112,8 @@ def drop(workspace: Workspace, subjects: Collection[str]) -> Dropped:
     """
     gone = pa.array(sorted(subjects), pa.string())
     abandoned(workspace.hidden, clear=True)
-    remove(workspace.hidden / BEFORE_MIGRATION)
-    remove(workspace.hidden / FAULTS)  # a traceback may show anybody
+    delete(workspace.hidden / BEFORE_MIGRATION, "migration-copy")
+    delete(workspace.hidden / FAULTS, "faults")  # a traceback may show anybody
     clear_unknown(workspace)
     found = list(copies(workspace))
     mark_models(workspace, {copy.of: gone for copy in found if copy.kind is Kind.CONSIDERED})
@@ -132,8 +133,7 @@ def clear_unknown(workspace: Workspace) -> None:
         known = {str(build.id) for build in builds.builds(session)} | {str(export.id) for export in exports.exports(session)}
         known |= {str(notice.id) for notice in exports.notices(session)}
     for path in {copy.path.parent if copy.kind in _FOLDERS else copy.path for copy in found if copy.of not in known}:
-        remove(path)
-        sync(path.parent)
+        delete(path, "unknown")
 
 
 def leave(workspace: Workspace, build: BuildId, gone: pa.Array) -> bool:
@@ -152,15 +152,15 @@ def unlist(workspace: Workspace, build: BuildId) -> tuple[NoticeId, ...]:
         handed = exports.exports(session, build)
     notices = [recall(workspace, export) for export in handed]
     for copy in lists(workspace, build):
-        remove(copy.path)
+        delete(copy.path, "list")
     return tuple(notice for notice in notices if notice)
 
 
 def clear(workspace: Workspace, build: BuildId) -> tuple[NoticeId, ...]:
     """Delete all that is kept of a build that is over; what was handed over of it is recalled first."""
     notices = unlist(workspace, build)
-    for path in (released(workspace, build), folder(workspace, build)):
-        remove(path)
+    for path in (released(workspace, build), folder(workspace, build), answers_of(workspace, build)):
+        delete(path, "over")
     return notices
 
 
@@ -187,8 +187,7 @@ def recall(workspace: Workspace, export: Export, gone: pa.Array | None = None) -
             exports.open_notice(write, notice, export, gone is None)
             place_file(partial, target, "notice-file")
     if gone is None:
-        remove(path)
-        sync(path.parent)
+        delete(path, "export-list")
     else:
         _rewrite(path, lambda table: _other(table, "subject", leaving))
     return notice

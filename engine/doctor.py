@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from audit import log as audit_log
 from audit.merkle import IntegrityError
-from engine import copies, release, roles
-from engine.files import PARTIAL, abandoned
+from engine import answers, copies, release, roles
+from engine.files import PARTIAL, abandoned, delete
 from engine.gates import Exit
 from engine.workspace import Workspace
 from governance import budget, builds, migrations, rotation
@@ -166,12 +165,17 @@ def _stranded(workspace: Workspace, repair: bool) -> list[Check]:
         for build in stranded:
             with workspace.store.transaction("doctor") as write:
                 builds.fail(write, build.id, "crashed")
-                if build.model is None:  # scoring reserves nothing
+                if build.reservation:  # what draws no noise has none
                     drawn = budget.transcript(write.session, build.reservation)
                     (budget.settle if drawn else budget.release)(write, build.reservation)
         return [Check("builds", True, f"{len(stranded)} unfinished builds closed")]
     return [
-        Check("builds", False, f"build `{build.id}` of `{build.segment}` did not end", "if it does not run: consentric doctor --repair")
+        Check(
+            "builds",
+            False,
+            f"build `{build.id}` of `{build.segment}` did not end",
+            f"if it does not run: consentric build {build.segment} goes on with it, consentric doctor --repair closes it",
+        )
         for build in stranded
     ] or [Check("builds", True, "none unfinished")]
 
@@ -179,7 +183,11 @@ def _stranded(workspace: Workspace, repair: bool) -> list[Check]:
 def _leftovers(workspace: Workspace, repair: bool) -> Check:
     with workspace.store.read() as session:
         known = {build.id: build.status for build in builds.builds(session)}
-    keep = {"builds": {Status.QUARANTINED, Status.RELEASED, Status.BUILDING}, "releases": {Status.RELEASED}}
+    keep = {
+        "builds": {Status.QUARANTINED, Status.RELEASED, Status.BUILDING},
+        "releases": {Status.RELEASED},
+        answers.PLACE: {Status.BUILDING},
+    }
     found = [
         path
         for kind, states in keep.items()
@@ -191,7 +199,7 @@ def _leftovers(workspace: Workspace, repair: bool) -> Check:
         with workspace.store.transaction("doctor") as write:
             write.record("doctor.cleared", folders=len(found), drafts=drafts)
         for path in found:
-            shutil.rmtree(path, ignore_errors=True)
+            delete(path, "leftover")
         drafts -= abandoned(workspace.hidden, clear=True)
         found = []
     left = len(found) + drafts

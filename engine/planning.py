@@ -11,17 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from engine import bounds, deep
+from engine import answers, bounds, deep
 from engine.admitting import admission_now, grants_of
 from engine.bench import Bench
 from engine.forecast import EXACT, Forecast, forecast_clusters
 from engine.forecast_lines import forecast_uplift, forecast_value
-from engine.forecast_scores import Choice, chosen, forecast_propensity
 from engine.gates import Exit, Refused, gate, refusal
 from engine.lineage import Last, last_release
-from engine.shares import trained
 from engine.workspace import Workspace, WorkspaceError
 from governance import builds, documents, minimise, snapshots
 from governance.accounting import mu_squared_of
@@ -41,6 +39,9 @@ from policies.generalisation import Generalisation
 from policies.parsing import DocumentError
 from policies.policy import Outcome, Policy
 from policies.segment import Clusters, KRange, Propensity, Segment
+
+if TYPE_CHECKING:
+    from engine.forecast_scores import Choice  # its learners are trainers: whoever asks what a policy finds needs none
 
 STEPS = 4
 """Steps that a plan reports."""
@@ -169,7 +170,8 @@ def _plan(bench: Bench, name: str) -> Planned:
     spec, contract, policy = prepared.spec, prepared.contract, prepared.policy
     _few_enough(prepared)
     bench.progress("budget")
-    _afford(workspace, prepared)
+    if not _begun(workspace, prepared):
+        _afford(workspace, prepared)
     extraction = extraction_of(workspace, prepared)
     bench.progress("admission")
     snapshot = snapshot_now(bench, prepared)
@@ -236,6 +238,9 @@ def snapshot_now(bench: Bench, prepared: Prepared) -> Snapshot:
 
 def forecast_at(prepared: Prepared, snapshot: Snapshot, epsilon: float) -> Forecast:
     """What to expect at `epsilon`, by public figures and the noisy count alone."""
+    from engine.forecast_scores import forecast_propensity
+    from engine.shares import trained
+
     spec = prepared.spec
     delta = spec.asked.delta if spec.private else prepared.policy.budgets.cap.delta
     mu_squared = mu_squared_of(epsilon, delta) * Fraction(trained(spec))
@@ -251,6 +256,8 @@ def forecast_at(prepared: Prepared, snapshot: Snapshot, epsilon: float) -> Forec
 
 def learner_at(prepared: Prepared, snapshot: Snapshot, epsilon: float | None = None) -> Choice:
     """What a propensity learns with, by public figures and the noisy count alone: at `epsilon`, or at what its segment asks for."""
+    from engine.forecast_scores import chosen
+
     spec = prepared.spec
     assert isinstance(spec.model, Propensity)  # nothing else has a choice
     mu_squared = mu_squared_of(epsilon or spec.asked.epsilon, spec.asked.delta if spec.private else prepared.policy.budgets.cap.delta)
@@ -317,6 +324,13 @@ def _afford(workspace: Workspace, prepared: Prepared) -> None:
     with workspace.store.read() as session:
         asked = Asked(spec.asked.epsilon, spec.asked.delta)
         afford(session, allocation, prepared.policy, replace(asked, delta=asked.delta * DELTA_SHARE, block=True) if spec.deep else asked)
+
+
+def _begun(workspace: Workspace, prepared: Prepared) -> bool:
+    """Whether a build of the same was cut short, which may be gone on with: what it reserved is paid already."""
+    with workspace.store.read() as session:
+        found = builds.interrupted(session, prepared.spec.name, workspace.principal.name, prepared.digests)
+    return any(answers.cut_short(workspace, build.id) for build in found)
 
 
 def _judged(prepared: Prepared) -> None:

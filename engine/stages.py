@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from engine import bounds
 from engine.admitting import admission_now, admitted_among, grants_of, intervals_of, judged, resources
+from engine.answers import AnsweringCohort, Answers, KeepingMeter
 from engine.bench import Bench
 from engine.gates import Refused
 from engine.planning import Planned, Prepared, hidden_bounds
@@ -29,8 +30,9 @@ from engine.scale import UNIT, Scale
 from engine.split import holdout_part
 from governance import budget, builds
 from governance.admission import Admission
-from governance.budget import LedgerMeter, Reservation
+from governance.budget import Reservation
 from governance.door import Column, Grant, LocalCohort, ReservationId
+from governance.keys import fingerprint
 from governance.minimise import Governed, governed
 from governance.minimise import Prepared as Extraction
 from governance.population import attributes
@@ -62,7 +64,7 @@ class Run:
 
     build: builds.Build
     reservation: Reservation
-    meter: LedgerMeter
+    meter: KeepingMeter
     grants: dict[str, Grant]
 
 
@@ -83,9 +85,9 @@ class People:
     raw: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     treatment: NDArray[np.int8] | None = None
 
-    def cohort(self, meter: LedgerMeter, **more: Column) -> LocalCohort:
+    def cohort(self, meter: KeepingMeter, **more: Column) -> AnsweringCohort:
         """What a trainer gets; `more` columns are for assessment alone."""
-        return LocalCohort(self._columns() | more, meter)
+        return AnsweringCohort(LocalCohort(self._columns() | more, meter), meter.answers)
 
     def sampler(self, run: Run) -> LocalSampler:
         """What a deep model trains on, by the terms that `run` reserved."""
@@ -98,38 +100,72 @@ class People:
 
 @contextmanager
 def begin(bench: Bench, plan: Planned, shares: dict[str, float]) -> Iterator[Run]:
-    """Reserve the budget and write the intent; whatever ends the block, the build and the reservation are closed.
+    """Reserve the budget and write the intent, or go on with the build that a crash cut short (`engine.answers`); whatever ends the
+    block, the build and the reservation are closed.
 
     Raises BudgetExceeded, and then the ledger is as it was.
     """
-    store, prepared = bench.workspace.store, plan.prepared
+    workspace, prepared = bench.workspace, plan.prepared
     spec = prepared.spec
-    with store.transaction("build-intent") as write:
+    terms = {"shares": shares, "snapshot": plan.snapshot.id, "split": fingerprint(workspace.keys.split)}
+    with workspace.store.transaction("build-intent") as write:
         pinned = builds.find_plan(write.session, plan.id)
         assert pinned is not None  # made or recalled a moment ago, and plans are never deleted
         to = budget.accounts(prepared.contract, prepared.policy, spec.purpose, write.now)
-        reservation = budget.reserve(
-            write, to, prepared.policy, spec.asked.epsilon, spec.asked.delta, f"build of {spec.name}", block=plan.block
-        )
-        build = builds.start(write, pinned, spec.purpose, reservation.id)
-    run = Run(build, reservation, LedgerMeter(store, reservation.id), reservation.grant().split(**shares))
+        found = _interrupted(bench, write, plan, to, terms)
+        if found is None:
+            reservation = budget.reserve(
+                write, to, prepared.policy, spec.asked.epsilon, spec.asked.delta, f"build of {spec.name}", block=plan.block
+            )
+            build = builds.start(write, pinned, spec.purpose, reservation.id)
+        else:
+            build, reservation, answers = found
     try:
-        yield run
+        if found is None:  # a row is there before its files are, so that no sweep takes them for left over
+            answers = Answers.begin(workspace, build.id, terms)
+        meter = KeepingMeter(workspace.store, reservation.id, answers)
+        try:
+            yield Run(build, reservation, meter, reservation.grant().split(**shares))
+        finally:
+            answers.end()
     except BaseException as error:
-        _close(bench, run, error)
+        _close(bench, build, reservation, error)
         raise
 
 
-def _close(bench: Bench, run: Run, error: BaseException) -> None:
+def _interrupted(
+    bench: Bench, write: Transaction, plan: Planned, to: budget.Accounts, terms: Mapping[str, object]
+) -> tuple[builds.Build, Reservation, Answers] | None:
+    """The newest build that a crash cut short, of the same documents, by the same person and on the same terms, if everything that was
+    drawn for it has its answer. Nobody else goes on with it from now on."""
+    digests = plan.prepared.digests
+    for build in builds.interrupted(write.session, plan.prepared.spec.name, write.principal.name, digests):
+        reservation = budget.find(write.session, build.reservation)
+        if reservation is None or reservation.status is not budget.Status.RESERVED or reservation.allocation != to.allocation:
+            continue
+        answers = Answers.resume(bench.workspace, build.id)
+        if answers is None:
+            continue
+        drawn = {draw.path for draw in budget.transcript(write.session, reservation.id)}
+        if answers.terms == terms and answers.paths == drawn:
+            write.record("build.resumed", build=build.id, plan=plan.id, answers=len(drawn))
+            bench.progress(f"go on with build {build.id}, which was cut short after {len(drawn)} answers")
+            return build, reservation, answers
+        answers.let_go()
+        bench.progress(f"begin anew: build {build.id} was cut short where nobody can go on, and what it reserved stays spent")
+    return None
+
+
+def _close(bench: Bench, build: builds.Build, reservation: Reservation, error: BaseException) -> None:
     """A build that ended badly: given back if nothing was drawn, else settled. The log has a rule or a type's name, never a message."""
     with bench.workspace.store.transaction("build-failed") as write:
-        found = builds.find_build(write.session, run.build.id)
+        found = builds.find_build(write.session, build.id)
         if found is None or found.status is not builds.Status.BUILDING:
             return
-        drawn = budget.transcript(write.session, run.reservation.id)
+        drawn = budget.transcript(write.session, reservation.id)
         read = isinstance(error, ExtractionError)  # what rows did is not to be had for nothing, though rows are not to do anything
-        (budget.settle if drawn or read else budget.release)(write, run.reservation.id)
-        _end(write, run.build.id, error)
+        (budget.settle if drawn or read else budget.release)(write, reservation.id)
+        _end(write, build.id, error)
 
 
 NOT_IN_TRIAL = -1

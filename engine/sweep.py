@@ -23,11 +23,11 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine import copies, reports
+from engine import answers, copies, reports
 from engine.admitting import admitted_among, keep_up, told_now
 from engine.considered import CONSIDERED
 from engine.copies import Kind
-from engine.files import abandoned, remove
+from engine.files import abandoned, delete
 from engine.planning import decided
 from engine.workspace import Workspace, WorkspaceError
 from governance import builds, exports
@@ -132,7 +132,8 @@ def _expire(found: _Found) -> None:
 def _clear(found: _Found) -> None:
     """Files of builds that are over or never were, and drafts that nobody writes."""
     workspace = found.workspace
-    names = {path.name for kind in ("builds", "releases") for path in (workspace.hidden / kind).glob("*") if "." not in path.name}
+    kinds = ("builds", "releases", answers.PLACE)
+    names = {path.name for kind in kinds for path in (workspace.hidden / kind).glob("*") if "." not in path.name}
     with workspace.store.read() as session:
         names |= {export.build for export in exports.exports(session) if copies.export_list(workspace, export.id).exists()}
     busy = {build.id for build in _builds(workspace, _BUSY)}  # read after the names: a row is there before its files are
@@ -158,7 +159,7 @@ def _strays(found: _Found) -> int:
         strays = [copy.path for copy in files if copy.of not in waiting]
         if not found.dry_run:
             for path in strays:
-                remove(path)
+                delete(path, "stray")
     return len(strays)
 
 

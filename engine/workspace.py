@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audit.checkpoint import Checkpoint, CheckpointFile, Verifier, read_checkpoint
+from audit.failpoint import reach
 from engine import settings as toml
 from engine.settings import FILE, HIDDEN, Settings
 from governance import access, principals
@@ -107,7 +108,9 @@ class Workspace:
             access.record(write, workspace.settings.access, workspace.settings.access_digest)
         with workspace.store.read() as session:
             workspace.outside.begin_epoch(session, ())
+        reach("workspace:before-rename")
         partial.rename(root / FILE)  # last, so that a half-made workspace is never found
+        reach("workspace:after-rename")
         return workspace
 
     def open(self, alone: bool = False, behind: bool = False, older: bool = False) -> Workspace:

@@ -319,6 +319,17 @@ def builds(session: Session, segment: str | None = None, status: Status | None =
     return tuple(_build(row) for row in session.exec(query))
 
 
+def interrupted(session: Session, segment: str, builder: str, digests: Mapping[str, str]) -> tuple[Build, ...]:
+    """Builds by somebody that have not ended, of a plan that pins these documents, the newest first. Some may still be running."""
+    found = []
+    for build in builds(session, segment, Status.BUILDING):
+        pinned = find_plan(session, build.plan)
+        same = pinned is not None and all(getattr(pinned, what) == digest for what, digest in digests.items())
+        if same and build.builder == builder and build.model is None:
+            found.append(build)
+    return tuple(found)
+
+
 def approvals(session: Session, build: BuildId) -> tuple[Approval, ...]:
     """Everybody's yes and no to a build, in order."""
     rows = session.exec(select(ApprovalRow).where(ApprovalRow.build == build).order_by(col(ApprovalRow.id)))

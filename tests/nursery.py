@@ -1,18 +1,22 @@
 """Commands in children of a process that has imported everything, so that a kill meets a build and not seconds of imports.
 
-Run as a program, this file reads a request a line and answers a line, both JSON. Noise leaves a durable mark each time it was
-drawn, in the file that `CONSENTRIC_TEST_MARKS` names.
+Run as a program, this file reads a request a line and answers a line, both JSON. Noise leaves a mark each time it was
+drawn, in the file that `CONSENTRIC_TEST_MARKS` names. With `CONSENTRIC_TEST_SEED` the n-th draw that the file knows of is the same
+in every process. Each write that was acknowledged leaves the size and root of the log that it returned with, in the file that
+`CONSENTRIC_TEST_ACKNOWLEDGED` names. `CONSENTRIC_TEST_LATER`: how many days a command's clock is ahead.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +24,9 @@ from typing import IO, Any, Self, cast
 
 ROOT = Path(__file__).parents[1]
 MARKS = "CONSENTRIC_TEST_MARKS"
+SEED = "CONSENTRIC_TEST_SEED"
+ACKNOWLEDGED = "CONSENTRIC_TEST_ACKNOWLEDGED"
+LATER = "CONSENTRIC_TEST_LATER"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +80,57 @@ def main() -> None:
         print(json.dumps({"code": code, "seconds": time.monotonic() - started}), flush=True)
 
 
+def _mark(variable: str, line: str) -> None:
+    """A line that is there even if this process is killed at once."""
+    handle = os.open(os.environ[variable], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.write(handle, f"{line}\n".encode())
+    os.close(handle)
+
+
+def _tell_acknowledgements() -> None:
+    from governance.store import Store, Transaction
+
+    original = Store.transaction
+
+    @contextmanager
+    def transaction(self: Store, name: str = "write") -> Iterator[Transaction]:
+        with original(self, name) as write:
+            yield write
+        if write.last is not None:
+            size, root = write.tail.head
+            _mark(ACKNOWLEDGED, f"{size} {root.hex()}")
+
+    Store.transaction = transaction  # type: ignore[method-assign]
+
+
+def _go_ahead() -> None:
+    import engine.workspace
+
+    by = dt.timedelta(days=float(os.environ[LATER]))
+    engine.workspace.now = lambda: dt.datetime.now(dt.UTC) + by
+
+
 def _command(app: Any, request: dict[str, Any]) -> None:
     from engine import bench
     from governance.noise import NoiseSource, SystemNoise
+    from tests.fakes import SeededNoise
 
     class Witnessed(SystemNoise):
         def draw(self, sigma: float, size: int) -> Any:
-            drawn = super().draw(sigma, size)
-            handle = os.open(os.environ[MARKS], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            os.write(handle, f"{size}\n".encode())
-            os.fsync(handle)
-            os.close(handle)
+            marks = Path(os.environ[MARKS])
+            if SEED in os.environ:
+                number = len(marks.read_bytes().splitlines()) if marks.exists() else 0
+                drawn = SeededNoise(int(os.environ[SEED]) * 10_000 + number).draw(sigma, size)
+            else:
+                drawn = super().draw(sigma, size)
+            _mark(MARKS, str(size))
             return drawn
 
     os.environ.update(request["env"])
+    if ACKNOWLEDGED in os.environ:
+        _tell_acknowledgements()
+    if LATER in os.environ:
+        _go_ahead()
     noise: type[NoiseSource] = Witnessed
     bench.SystemNoise = noise  # type: ignore[misc, assignment]
     quiet = os.open(os.devnull, os.O_RDWR)

@@ -1,0 +1,190 @@
+"""Noisy answers of a build, committed before anybody uses them, so that a build that was killed goes on with them.
+
+    charged (the ledger) ──> noise ──> kept here, durable ──> handed to whoever asked
+
+Each grant of a build is spent once, for one answer. An answer that is here is given again, to the same question, without a charge and
+without fresh noise: it is the one output of the mechanism that was paid for. What was charged and has no answer may have been drawn
+when the crash came. It is never drawn again, since that would be two noises for one charge: such a build cannot be resumed, and what
+it reserved stays spent. All that a build asks follows from documents and earlier answers, so that one which is given the same
+answers asks the same questions, and learns the same model. Whoever is admitted then is assigned by it: answers about people who left
+since are spent and stay valid, and the model is marked as one to be trained anew.
+
+A build's answers lie in a folder of its own, `answers/BUILD`, until it ends. The process that builds holds a lock on the folder, which
+ends with the process: what nobody holds was cut short. An answer is what leaves by the door, and so no more secret than the model
+that is made of it. Training by samples (`governance.sampling`) is charged once for thousands of answers, which are not kept: a build
+that was cut short there cannot be resumed.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import hashlib
+import hmac
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from engine.files import delete
+from engine.workspace import Workspace
+from governance.budget import LedgerMeter
+from governance.builds import BuildId
+from governance.door import Array, Grant, LocalCohort, Query
+from governance.journal import Journal, JournalError
+from governance.key_files import make_folder
+from governance.noise import NoiseSource
+
+PLACE = "answers"
+"""Folder of the folders."""
+
+_FILE = "answers"
+
+
+@dataclass
+class Answers:
+    """Of one build, held by this process until `end`. `given`: values (float64, in units of the query) by path and digest."""
+
+    folder: Path
+    terms: Mapping[str, Any]
+    _handle: int
+    _journal: Journal
+    people: str | None = None
+    given: dict[tuple[str, str], Array] = field(default_factory=dict)
+
+    @classmethod
+    def begin(cls, workspace: Workspace, build: BuildId, terms: Mapping[str, Any]) -> Self:
+        """None yet. `terms`: what must be the same where somebody goes on, as JSON."""
+        folder = answers_of(workspace, build)
+        make_folder(folder.parent)
+        make_folder(folder)
+        handle = _hold(folder)
+        assert handle is not None  # whoever looks for answers looks for the file, which is not there yet
+        journal = Journal(folder / _FILE, "answer")
+        journal.create()
+        journal.append(json.dumps({"terms": dict(terms)}, sort_keys=True))
+        return cls(folder, terms, handle, journal)
+
+    @classmethod
+    def resume(cls, workspace: Workspace, build: BuildId) -> Self | None:
+        """What is kept of a build that was cut short; None where it still runs, or nothing is kept that can be read."""
+        folder = answers_of(workspace, build)
+        if not (folder / _FILE).exists() or (handle := _hold(folder)) is None:
+            return None
+        journal = Journal(folder / _FILE, "answer")
+        try:
+            terms, *lines = map(json.loads, journal.lines())
+        except (JournalError, OSError, ValueError):
+            os.close(handle)
+            return None
+        found = cls(folder, terms["terms"], handle, journal)
+        for line in lines:
+            if "people" in line:
+                found.people = line["people"]
+            else:
+                found.given[line["path"], line["query"]] = np.frombuffer(base64.b64decode(line["values"]), "<f8").astype(np.float64)
+        return found
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """Grants whose answers are here."""
+        return frozenset(path for path, _ in self.given)
+
+    def of(self, query: Query, grant: Grant) -> Array | None:
+        """What was answered before."""
+        known = self.given.get((grant.path, digest(query, grant)))
+        return None if known is None else known.reshape(query.shape).copy()
+
+    def keep(self, query: Query, grant: Grant, values: Array) -> None:
+        """Durable on return."""
+        asked, raw = digest(query, grant), np.ascontiguousarray(values, dtype="<f8").tobytes()
+        self._journal.append(json.dumps({"path": grant.path, "query": asked, "values": base64.b64encode(raw).decode()}, sort_keys=True))
+        self.given[grant.path, asked] = values
+
+    def others(self, subjects: pa.Array, key: bytes) -> bool:
+        """Whether the earlier answers are about other people than `subjects`, as told by a keyed digest of all of them together."""
+        mac = hmac.new(key, b"people\0", hashlib.sha256)
+        for subject in sorted(subjects.to_pylist()):
+            mac.update(f"{len(subject)}:{subject}".encode())
+        if self.people is None:
+            self.people = mac.hexdigest()
+            self._journal.append(json.dumps({"people": self.people}))
+        return not hmac.compare_digest(self.people, mac.hexdigest())
+
+    def let_go(self) -> None:
+        """Hold it no more, and leave it as it is."""
+        os.close(self._handle)
+
+    def end(self) -> None:
+        """The build has ended: nobody needs them any more."""
+        delete(self.folder, "answers")
+        os.close(self._handle)
+
+
+@dataclass(frozen=True, slots=True)
+class KeepingMeter(LedgerMeter):
+    """The durable meter of a build, with the answers that it paid for."""
+
+    answers: Answers
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweringCohort:
+    """A cohort whose answers are committed before they are handed out, and given again to whoever asks again; see `Cohort`."""
+
+    cohort: LocalCohort
+    answers: Answers
+
+    @property
+    def width(self) -> int:
+        """See `Cohort.width`."""
+        return self.cohort.width
+
+    def noisy_sum(self, query: Query, grant: Grant, noise: NoiseSource) -> Array:
+        """See `Cohort.noisy_sum`. Raises OSError where the disk refuses the answer, which nobody has seen then."""
+        if (known := self.answers.of(query, grant)) is not None:
+            return known
+        values = self.cohort.noisy_sum(query, grant, noise)
+        self.answers.keep(query, grant, values)
+        return values
+
+
+def answers_of(workspace: Workspace, build: BuildId) -> Path:
+    """Where a build's answers lie."""
+    return workspace.hidden / PLACE / build
+
+
+def cut_short(workspace: Workspace, build: BuildId) -> bool:
+    """Whether a build left answers that nobody holds."""
+    found = Answers.resume(workspace, build)
+    if found is not None:
+        found.let_go()
+    return found is not None
+
+
+def digest(query: Query, grant: Grant) -> str:
+    """What a question is known by: all of it, and what it was paid."""
+    whole = hashlib.sha256(repr((query.step, query.shape, query.bound, int(query.part), str(grant.mu_squared))).encode())
+    for name, values in sorted(query.parameters.items()):
+        array = np.ascontiguousarray(values)
+        whole.update(repr((name, array.dtype.str, array.shape)).encode() + array.tobytes())
+    return whole.hexdigest()
+
+
+def _hold(folder: Path) -> int | None:
+    """A handle that holds the folder, None where another process does."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle
