@@ -29,7 +29,7 @@ bench: .venv/bench.installed
 	$(BIN)/python -m tests.benchmarks.run
 
 crash: .venv/dev.installed
-	$(BIN)/python -m pytest tests/crash
+	CRASHES=1000 $(BIN)/python -m pytest tests/crash
 
 constraints: .venv/bin/python
 	$(PIP) install uv

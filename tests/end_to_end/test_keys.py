@@ -95,7 +95,7 @@ def test_an_older_workspace_is_refused_until_it_is_migrated(shop: Shop) -> None:
     database = shop.root / ".consentric" / "metadata.db"
     with sqlite3.connect(database) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    _as_first(database)
+    as_first(database)
     refused = shop.run("segments", "list")
     assert refused.code == 1 and "run `consentric migrate`" in refused.err
     (check,) = [check for check in shop.run("doctor", "--json").data["checks"] if check["name"] == "schema"]
@@ -118,7 +118,7 @@ def _columns(database: Path) -> set[str]:
         return {row[1] for row in connection.execute("PRAGMA table_info(consent_events)")}
 
 
-def _as_first(database: Path) -> None:
+def as_first(database: Path) -> None:
     """What the first version would have written: the same rows of a database of the first schema."""
     old = database.with_name("old.db")
     engine = open_engine(f"sqlite:///{old}")
