@@ -1,1 +1,1 @@
-"""Clean-room partners. Nothing lives here yet but the place in the import order: engine above, governance below."""
+"""Clean-room partners: a contract that all of them sign, sums that show nobody's part, and the cohort that a trainer sees."""
