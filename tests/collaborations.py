@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from numpy.typing import NDArray
 
 from audit.checkpoint import Signer
 from federated.contract import Agreed, Collaboration, agreed, join, sign
+from federated.masking import Ring, Round, Stream, chacha20
+from federated.messages import Keys, Opening, Survivors, Terms
+from federated.replies import LostError
+from federated.seat import Memory, Seat
+from policies.documents import Digest
 
 TODAY = dt.date(2026, 11, 22)
 PURPOSE = "marketing.advertising.first_party.targeted"
@@ -46,3 +57,67 @@ def signed(n: int = 3, **changed: Any) -> Agreed:
     """The same with every signature."""
     made = contract(n, **changed)
     return agreed(join(sign(made, signer) for signer in signers(n)), made.digest())
+
+
+ASKED = Digest("sha256:question")
+
+
+def terms(n: int, least: int = 0, dropouts: int = 0) -> Terms:
+    """Of `n` partners; all of them are needed where nothing else is said."""
+    return Terms(tuple(signer.verifier for signer in signers(n)), least or n, dropouts)
+
+
+def sitting(number: int = 1, contract: str = "sha256:contract", asked: Digest = ASKED) -> Round:
+    """A round."""
+    return Round(Digest(contract), number, asked)
+
+
+@dataclass
+class Seated:
+    """A seat with what its partner holds; it is lost before step `leaves`. Remembers what it was asked."""
+
+    seat: Seat
+    values: NDArray[np.int64]
+    leaves: str = ""
+    asked: dict[str, Any] = field(default_factory=dict)
+
+    def _there(self, step: str, given: object = None) -> None:
+        if step == self.leaves:
+            raise LostError
+        self.asked[step] = given
+
+    def keys(self) -> Keys:
+        self._there("keys")
+        return self.seat.keys()
+
+    def shares(self, roster: Sequence[Keys]) -> Mapping[str, bytes]:
+        self._there("shares", roster)
+        return self.seat.shares(roster)
+
+    def vector(self, received: Sequence[Keys] | Mapping[str, bytes]) -> Ring:
+        self._there("vector", received)
+        return self.seat.vector(self.values, len(self.values), received)
+
+    def attest(self, survivors: Survivors) -> bytes:
+        self._there("attest", survivors)
+        return self.seat.attest(survivors)
+
+    def opening(self, signatures: Mapping[str, bytes]) -> Opening:
+        self._there("opening", signatures)
+        return self.seat.opening(signatures)
+
+
+def seated(
+    who: Terms,
+    values: NDArray[np.int64],
+    round: Round | None = None,
+    leaving: Mapping[str, str] = MappingProxyType({}),
+    memories: Mapping[str, Memory] = MappingProxyType({}),
+    stream: Stream = chacha20,
+) -> dict[str, Seated]:
+    """Every partner of a round; row i of `values` is what partner i holds. `leaving`: who is lost before which step."""
+    seats = {
+        signer.origin: Seat(who, round or sitting(), signer, memories.get(signer.origin) or Memory(), os.urandom, stream)
+        for signer in signers(len(values))
+    }
+    return {name: Seated(seat, values[place], leaving.get(name, "")) for place, (name, seat) in enumerate(seats.items())}

@@ -1,0 +1,96 @@
+"""What is said in a round: who may sit in it, what they sign, what they open. Statements are canonical JSON (RFC 8785) in DSSE's encoding.
+
+Every statement names contract, round and question, so that none is of use in another. Not here: what comes when (`federated.seat`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import rfc8785
+
+from audit.checkpoint import Signer, Verifier
+from audit.dsse import pae
+from federated.masking import Round
+from federated.replies import Code, RefusedError
+
+Statement = Mapping[str, Any]
+
+KEYS, LIST = "application/vnd.consentric.round.keys+json", "application/vnd.consentric.round.survivors+json"
+"""Types of signed statements: none is ever taken for another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Who may sit in a round, in the order of the contract, and how many have to. Without `dropouts` all have to."""
+
+    partners: tuple[Verifier, ...]
+    least: int
+    dropouts: int
+
+    @property
+    def needed(self) -> int:
+        """How many have to be there after every step."""
+        return self.least if self.dropouts else len(self.partners)
+
+    def place(self, name: str) -> int:
+        """Where a partner's shares lie, from 1. Raises RefusedError for a stranger."""
+        for place, verifier in enumerate(self.partners, start=1):
+            if verifier.name == name:
+                return place
+        raise RefusedError(Code.ROSTER)
+
+    def verify(self, name: str, kind: str, statement: Statement, signature: bytes) -> None:
+        """Raises RefusedError unless this partner signed it."""
+        if not self.partners[self.place(name) - 1].verify(signature, pae(kind, rfc8785.dumps(dict(statement)))):
+            raise RefusedError(Code.SIGNATURE)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Step 1. `channel` and `mask`: X25519 public keys; `seed`: commitment to the seed of the partner's own mask."""
+
+    name: str
+    channel: bytes
+    mask: bytes
+    seed: str
+    signature: bytes
+
+    def statement(self, round: Round) -> dict[str, Any]:
+        """What is signed."""
+        return _of(round) | {"channel": self.channel.hex(), "mask": self.mask.hex(), "name": self.name, "seed": self.seed}
+
+
+@dataclass(frozen=True, slots=True)
+class Survivors:
+    """Step 4: whose vectors the coordinator has, and whose it has not, of those who shared."""
+
+    alive: tuple[str, ...]
+    dead: tuple[str, ...]
+
+    def statement(self, round: Round) -> dict[str, Any]:
+        """What is signed."""
+        return _of(round) | {"alive": list(self.alive), "dead": list(self.dead)}
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Step 5: one partner's shares, of seeds of the living and of mask keys of the dead."""
+
+    seeds: Mapping[str, bytes]
+    keys: Mapping[str, bytes]
+
+
+def sign(signer: Signer, kind: str, statement: Statement) -> bytes:
+    """An Ed25519 signature of the statement, as of this kind."""
+    return signer.key.sign(_encoded(kind, statement))
+
+
+def _encoded(kind: str, statement: Statement) -> bytes:
+    return pae(kind, rfc8785.dumps(dict(statement)))
+
+
+def _of(round: Round) -> dict[str, Any]:
+    return {"asked": round.asked, "contract": round.contract, "round": round.number}

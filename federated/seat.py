@@ -1,0 +1,221 @@
+"""The sum of what partners hold, and nothing else: Bonawitz et al. 2017, "Practical secure aggregation for privacy-preserving
+machine learning", figure 4, against a coordinator who lies.
+
+A partner sits in a round on a `Seat`. Without dropouts it takes steps 1 and 3: nothing is shared, and a lost partner leaves masks
+that nobody can take away. With dropouts it takes all five:
+
+    1 keys     two X25519 keys of this round and a commitment to a seed, signed
+    2 shares   key and seed, so that `least` partners together can give either, sealed for each partner
+    3 vector   masked by pair and by seed
+    4 list     of who is alive and who is dead, signed
+    5 opening  for a list that `least` of the living signed: shares of seeds of the living, of keys of the dead
+
+Who opened both seed and key of a partner could read its vector. So a seat signs one list, and opens once; it moves on before it answers,
+and whatever it refuses, it never answers again. Two lists cannot both have `least` signatures: 2t > n + colluders.
+
+No I/O: messages in, messages out. Not here: what the coordinator does with them (`federated.opening`), what is summed
+(`federated.partner`), who carries messages (`federated.rounds`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from numpy.typing import NDArray
+
+from audit.checkpoint import Signer
+from audit.commitments import Randomness
+from federated import shamir
+from federated.masking import (
+    KEY_BYTES,
+    ChannelError,
+    End,
+    Ring,
+    Round,
+    Stream,
+    chacha20,
+    commitment,
+    masked,
+    opened,
+    own_key,
+    pair_key,
+    sealed,
+)
+from federated.messages import KEYS, LIST, Keys, Opening, Statement, Survivors, Terms, sign
+from federated.replies import Code, RefusedError
+
+
+@dataclass
+class Memory:
+    """What a partner must not forget between rounds, and must have on disk before it sends keys."""
+
+    last: int = 0
+    keys: set[bytes] = field(default_factory=set)
+
+    def begin(self, round: Round) -> None:
+        """Raises RefusedError for a round that was there before, or came before one that was."""
+        if round.number <= self.last:
+            raise RefusedError(Code.REPLAYED)
+        self.last = round.number
+
+    def meet(self, keys: Sequence[bytes]) -> None:
+        """Raises RefusedError for a key that was in a round before, or is twice in this one."""
+        if len(set(keys)) != len(keys) or self.keys & set(keys):
+            raise RefusedError(Code.REPLAYED)
+        self.keys |= set(keys)
+
+
+class Seat:
+    """One partner in one round. Every method is called once, in order; RefusedError ends the round for this partner."""
+
+    def __init__(
+        self, terms: Terms, round: Round, signer: Signer, memory: Memory, randomness: Randomness, stream: Stream = chacha20
+    ) -> None:
+        memory.begin(round)
+        terms.place(signer.origin)
+        self._terms, self._round, self._signer, self._memory = terms, round, signer, memory
+        self._randomness, self._stream = randomness, stream
+        self._next: str | None = "keys"
+        self._channel, self._mask = (X25519PrivateKey.from_private_bytes(randomness(KEY_BYTES)) for _ in range(2))
+        self._seed = randomness(KEY_BYTES)
+        self._roster: dict[str, Keys] = {}
+        self._held: dict[str, tuple[bytes, bytes]] = {}  # of each partner: its share of mask key, of seed
+        self._survivors = Survivors((), ())
+
+    @property
+    def name(self) -> str:
+        """Whose seat it is."""
+        return self._signer.origin
+
+    def keys(self) -> Keys:
+        """Step 1: this partner's keys, signed for this round of this contract and this question."""
+        self._step("keys", "shares" if self._terms.dropouts else "vector")
+        channel, mask = (secret.public_key().public_bytes_raw() for secret in (self._channel, self._mask))
+        unsigned = Keys(self.name, channel, mask, commitment(self._round, self.name, self._seed), b"")
+        self._own = replace(unsigned, signature=sign(self._signer, KEYS, unsigned.statement(self._round)))
+        return self._own
+
+    def shares(self, roster: Sequence[Keys]) -> dict[str, bytes]:
+        """Step 2: (1) meet the others, (2) split key and seed, (3) seal a share of both for each of them."""
+        self._step("shares", "vector")
+        self._meet(roster)
+        places = {name: self._terms.place(name) for name in self._roster}
+        of_mask, of_seed = (
+            shamir.split(secret, self._terms.least, places.values(), self._randomness)
+            for secret in (self._mask.private_bytes_raw(), self._seed)
+        )
+        both = {name: of_mask[place] + of_seed[place] for name, place in places.items()}
+        self._hold(self.name, both[self.name])
+        try:
+            return {name: sealed(self._round, self._channel, *self._ends(name, "channel"), both[name]) for name in self._others()}
+        except ValueError:  # a key of small order
+            raise self._refused(Code.ROSTER) from None
+
+    def vector(self, values: NDArray[np.int64], size: int, received: Sequence[Keys] | Mapping[str, bytes]) -> Ring:
+        """Step 3: the masked values. `received`: without dropouts the roster; with them what the others sealed for this partner,
+        who are then all whose masks are in it."""
+        self._step("vector", "attest" if self._terms.dropouts else None)
+        if values.dtype != np.int64 or values.shape != (size,):
+            raise self._refused(Code.SHAPE)
+        if isinstance(received, Mapping):
+            self._open_shares(received)
+        else:
+            self._meet(received)
+        pairs = [(name, self._pair(name)) for name in self._others()]
+        own = own_key(self._round, self.name, self._seed) if self._terms.dropouts else None
+        return masked(values, self.name, pairs, own, self._stream)
+
+    def attest(self, survivors: Survivors) -> bytes:
+        """Step 4: this partner's signature of who is alive and who is dead, once."""
+        self._step("attest", "opening")
+        alive, dead = set(survivors.alive), set(survivors.dead)
+        once = len(alive) == len(survivors.alive) and len(dead) == len(survivors.dead)
+        if alive & dead or not once or alive | dead != self._roster.keys() or self.name not in alive:
+            raise self._refused(Code.SURVIVORS)  # who is alive and dead would have both seed and key opened
+        if len(alive) < self._terms.least:
+            raise self._refused(Code.TOO_FEW)
+        self._survivors = survivors
+        return sign(self._signer, LIST, survivors.statement(self._round))
+
+    def opening(self, signatures: Mapping[str, bytes]) -> Opening:
+        """Step 5: this partner's shares, where `least` of the living signed the list that it signed; once."""
+        self._step("opening", None)
+        if len(signatures) < self._terms.least:
+            raise self._refused(Code.TOO_FEW)
+        if not signatures.keys() <= set(self._survivors.alive):
+            raise self._refused(Code.SURVIVORS)
+        statement = self._survivors.statement(self._round)
+        for name, signature in signatures.items():
+            self._verify(name, LIST, statement, signature)
+        seeds = {name: self._held[name][1] for name in self._survivors.alive}
+        return Opening(seeds, {name: self._held[name][0] for name in self._survivors.dead})
+
+    def _meet(self, roster: Sequence[Keys]) -> None:
+        """(1) Enough partners of the contract, each once, this one as it is; (2) each signed its keys for this round, so that nobody
+        has put others in their place; (3) no key was there before."""
+        found = {keys.name: keys for keys in roster}
+        if len(found) != len(roster) or not found.keys() <= {verifier.name for verifier in self._terms.partners}:
+            raise self._refused(Code.ROSTER)
+        if len(found) < self._terms.needed:
+            raise self._refused(Code.TOO_FEW)
+        if found.get(self.name) != self._own:
+            raise self._refused(Code.ROSTER)
+        for keys in roster:
+            self._verify(keys.name, KEYS, keys.statement(self._round), keys.signature)
+        try:
+            self._memory.meet([key for keys in roster for key in (keys.channel, keys.mask)])
+        except RefusedError as error:
+            raise self._refused(error.code) from None
+        self._roster = found
+
+    def _open_shares(self, received: Mapping[str, bytes]) -> None:
+        """(1) Enough of those who were met, and no others; (2) each sealed its shares for this partner in this round."""
+        if not self._terms.dropouts or not received.keys() <= set(self._others()):
+            raise self._refused(Code.ROSTER)
+        if len(received) + 1 < self._terms.least:
+            raise self._refused(Code.TOO_FEW)
+        for name, message in received.items():
+            try:
+                self._hold(name, opened(self._round, self._channel, *self._ends(name, "channel"), message))
+            except (ChannelError, ValueError):
+                raise self._refused(Code.SHARES) from None
+        self._roster = {name: keys for name, keys in self._roster.items() if name in self._held}
+
+    def _hold(self, name: str, both: bytes) -> None:
+        if len(both) != 2 * shamir.SHARE_BYTES:
+            raise self._refused(Code.SHARES)
+        self._held[name] = both[: shamir.SHARE_BYTES], both[shamir.SHARE_BYTES :]
+
+    def _pair(self, name: str) -> bytes:
+        try:
+            return pair_key(self._round, "mask", self._mask, *self._ends(name, "mask"))
+        except ValueError:  # a key of small order
+            raise self._refused(Code.ROSTER) from None
+
+    def _ends(self, name: str, use: str) -> tuple[End, End]:
+        """This partner's end of a pair and the other's."""
+        mine, theirs = End(self.name, getattr(self._own, use)), End(name, getattr(self._roster[name], use))
+        return mine, theirs
+
+    def _others(self) -> list[str]:
+        return sorted(name for name in self._roster if name != self.name)
+
+    def _verify(self, name: str, kind: str, statement: Statement, signature: bytes) -> None:
+        try:
+            self._terms.verify(name, kind, statement, signature)
+        except RefusedError as error:
+            raise self._refused(error.code) from None
+
+    def _step(self, step: str, then: str | None) -> None:
+        """Moves on before anything is answered, so that nothing is answered twice."""
+        if self._next != step:
+            raise self._refused(Code.ORDER)
+        self._next = then
+
+    def _refused(self, code: Code) -> RefusedError:
+        """Ends the round for this partner."""
+        self._next = None
+        return RefusedError(code)
