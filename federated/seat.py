@@ -92,7 +92,7 @@ class Seat:
 
     def keys(self) -> Keys:
         """Step 1: this partner's keys, signed for this round of this contract and this question."""
-        self._step("keys", "shares" if self._terms.dropouts else "vector")
+        self._step("keys", "shares" if self._terms.dropouts else "receive")
         channel, mask = (secret.public_key().public_bytes_raw() for secret in (self._channel, self._mask))
         unsigned = Keys(self.name, channel, mask, commitment(self._round, self.name, self._seed), b"")
         self._own = replace(unsigned, signature=sign(self._signer, KEYS, unsigned.statement(self._round)))
@@ -100,7 +100,7 @@ class Seat:
 
     def shares(self, roster: Sequence[Keys]) -> dict[str, bytes]:
         """Step 2: (1) meet the others, (2) split key and seed, (3) seal a share of both for each of them."""
-        self._step("shares", "vector")
+        self._step("shares", "receive")
         self._meet(roster)
         places = {name: self._terms.place(name) for name in self._roster}
         of_mask, of_seed = (
@@ -114,16 +114,22 @@ class Seat:
         except ValueError:  # a key of small order
             raise self._refused(Code.ROSTER) from None
 
-    def vector(self, values: NDArray[np.int64], size: int, received: Sequence[Keys] | Mapping[str, bytes]) -> Ring:
-        """Step 3: the masked values. `received`: without dropouts the roster; with them what the others sealed for this partner,
-        who are then all whose masks are in it."""
-        self._step("vector", "attest" if self._terms.dropouts else None)
-        if values.dtype != np.int64 or values.shape != (size,):
-            raise self._refused(Code.SHAPE)
+    def receive(self, received: Sequence[Keys] | Mapping[str, bytes]) -> None:
+        """Step 3 begins: without dropouts with the roster; with them with what the others sealed for this partner, who are then all whose
+        masks will be in its vector. Nothing has to be charged or summed before this is accepted."""
+        self._step("receive", "vector")
+        if isinstance(received, Mapping) != bool(self._terms.dropouts):
+            raise self._refused(Code.ROSTER)
         if isinstance(received, Mapping):
             self._open_shares(received)
         else:
             self._meet(received)
+
+    def vector(self, values: NDArray[np.int64], size: int) -> Ring:
+        """Step 3: the masked values, which are `size` whole numbers or nothing is masked."""
+        self._step("vector", "attest" if self._terms.dropouts else None)
+        if values.dtype != np.int64 or values.shape != (size,):
+            raise self._refused(Code.SHAPE)
         pairs = [(name, self._pair(name)) for name in self._others()]
         own = own_key(self._round, self.name, self._seed) if self._terms.dropouts else None
         return masked(values, self.name, pairs, own, self._stream)
@@ -173,7 +179,7 @@ class Seat:
 
     def _open_shares(self, received: Mapping[str, bytes]) -> None:
         """(1) Enough of those who were met, and no others; (2) each sealed its shares for this partner in this round."""
-        if not self._terms.dropouts or not received.keys() <= set(self._others()):
+        if not received.keys() <= set(self._others()):
             raise self._refused(Code.ROSTER)
         if len(received) + 1 < self._terms.least:
             raise self._refused(Code.TOO_FEW)

@@ -96,7 +96,8 @@ class Seated:
 
     def vector(self, received: Sequence[Keys] | Mapping[str, bytes]) -> Ring:
         self._there("vector", received)
-        return self.seat.vector(self.values, len(self.values), received)
+        self.seat.receive(received)
+        return self.seat.vector(self.values, len(self.values))
 
     def attest(self, survivors: Survivors) -> bytes:
         self._there("attest", survivors)

@@ -103,11 +103,12 @@ def test_without_dropouts_nothing_is_shared() -> None:
 def test_a_seat_masks_nothing_but_a_vector_of_the_size_asked_for(values: NDArray[Any]) -> None:
     members = seated(terms(2), np.zeros((2, 2), dtype=np.int64))
     roster = [member.keys() for member in members.values()]
+    members["p0"].seat.receive(roster)
     with pytest.raises(RefusedError) as refused:
-        members["p0"].seat.vector(values, 2, roster)
+        members["p0"].seat.vector(values, 2)
     assert refused.value.code is Code.SHAPE
     with pytest.raises(RefusedError):
-        members["p0"].seat.vector(np.zeros(2, dtype=np.int64), 2, roster)  # and then nothing at all
+        members["p0"].seat.vector(np.zeros(2, dtype=np.int64), 2)  # and then nothing at all
 
 
 class Bad(Seated):
