@@ -1,0 +1,52 @@
+"""Every trainer runs on a federated cohort unchanged, and learns to the last bit what it learns of the same rows at one place."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from engine.trainers import clusters
+from governance.door import LocalCohort, MemoryMeter
+from tests.fakes import ZeroNoise
+from tests.partners import Pooled, agreement, cohort, noises, parted
+from tests.trainers import TRAINERS, Trainer, population
+
+ROWS = population(3_000, 4)
+SIZES = (700, 0)
+"""The second of three partners has nobody."""
+
+
+@pytest.mark.parametrize(
+    "trainer", [pytest.param(each, id=each.name, marks=[] if each.name == "clusters" else [pytest.mark.slow]) for each in TRAINERS]
+)
+def test_three_partners_and_one_place_learn_the_same_bits(trainer: Trainer) -> None:
+    meter = MemoryMeter(Fraction(1, 10))
+    alone = trainer.fit(LocalCohort(ROWS, meter), meter.grant(), Pooled(noises(3)), lambda _: None)
+    joint, grant, meters = cohort(agreement(3, 6), parted(ROWS, SIZES))
+    together = trainer.fit(joint, grant, ZeroNoise(), lambda _: None)
+    assert np.asarray(alone).tobytes() == np.asarray(together).tobytes()
+    assert [each.spent for each in meters] == [meter.spent] * 3  # what one place spends, every partner spends
+
+
+@pytest.mark.slow
+def test_clusters_of_partners_with_colluders_and_a_subject_at_two_pay_more_for_the_same_noise() -> None:
+    agreed = agreement(3, 6, colluders=1, presence=2)
+    alone_meter = MemoryMeter(Fraction(1, 10))
+    alone = clusters.fit(LocalCohort(ROWS, alone_meter), 4, alone_meter.grant(), Pooled(noises(3)), lambda _: None, 0)
+    joint, grant, meters = cohort(agreed, parted(ROWS, SIZES))
+    together = clusters.fit(joint, 4, grant, ZeroNoise(), lambda _: None, 0)
+    assert alone.model.centres.tobytes() == together.model.centres.tobytes() and alone.sizes.tobytes() == together.sizes.tobytes()
+    assert alone.model.facts() == together.model.facts()
+    for path, paid in meters[0].spent.items():
+        assert paid == alone_meter.spent[path] * 4 * Fraction(3, 2)
+
+
+@pytest.mark.slow
+def test_how_rows_are_spread_does_not_matter() -> None:
+    learned = set()
+    for sizes in [(1_000, 1_000), (0, 0), (2_999, 1)]:
+        joint, grant, _ = cohort(agreement(3, 6), parted(ROWS, sizes))
+        learned.add(clusters.fit(joint, 4, grant, ZeroNoise(), lambda _: None, 0).model.centres.tobytes())
+    assert len(learned) == 1
