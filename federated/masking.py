@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
 import rfc8785
@@ -32,6 +32,7 @@ Stream = Callable[[bytes, int], Ring]
 """A key (32 bytes) and a length to that many numbers that nobody without the key can tell from uniform ones."""
 
 KEY_BYTES = 32
+_TAG = b"consentric.dev/federated/v1"
 _ZERO = bytes(16)
 _NONCE = bytes(12)
 
@@ -49,15 +50,13 @@ class Round:
     asked: Digest
 
     def info(self, use: str, *parts: bytes) -> bytes:
-        """What a key for this use alone is derived with; spelled so that no two lists of parts are the same bytes."""
-        whole: dict[str, Any] = {
-            "asked": self.asked,
-            "contract": self.contract,
-            "parts": [part.hex() for part in parts],
-            "round": self.number,
-            "use": use,
-        }
-        return b"consentric.dev/federated/v1\n" + rfc8785.dumps(whole)
+        """What a key for this use alone is derived with; lengths stand in front, so that no two lists of parts are the same bytes."""
+        return b"".join(len(part).to_bytes(4, "big") + part for part in (_TAG, _digest(self), use.encode(), *parts))
+
+
+@lru_cache(64)  # every key of a round begins with it
+def _digest(round: Round) -> bytes:
+    return hashlib.sha256(rfc8785.dumps({"asked": round.asked, "contract": round.contract, "round": round.number})).digest()
 
 
 def chacha20(key: bytes, size: int) -> Ring:

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import rfc8785
 
-from audit.checkpoint import Signer, Verifier
+from audit.checkpoint import Verifier
 from audit.dsse import pae
 from federated.masking import Round
 from federated.replies import Code, RefusedError
-
-Statement = Mapping[str, Any]
 
 KEYS, LIST = "application/vnd.consentric.round.keys+json", "application/vnd.consentric.round.survivors+json"
 """Types of signed statements: none is ever taken for another."""
@@ -42,10 +41,15 @@ class Terms:
                 return place
         raise RefusedError(Code.ROSTER)
 
-    def verify(self, name: str, kind: str, statement: Statement, signature: bytes) -> None:
-        """Raises RefusedError unless this partner signed it."""
-        if not self.partners[self.place(name) - 1].verify(signature, pae(kind, rfc8785.dumps(dict(statement)))):
+    def verify(self, name: str, statement: bytes, signature: bytes) -> None:
+        """Raises RefusedError unless this partner signed the statement, which is `encoded`."""
+        if not _signed(self.partners[self.place(name) - 1], statement, signature):
             raise RefusedError(Code.SIGNATURE)
+
+
+@lru_cache(1 << 12)  # partners in one process are shown the same signatures
+def _signed(verifier: Verifier, statement: bytes, signature: bytes) -> bool:
+    return verifier.verify(signature, statement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +62,10 @@ class Keys:
     seed: str
     signature: bytes
 
-    def statement(self, round: Round) -> dict[str, Any]:
+    def statement(self, round: Round) -> bytes:
         """What is signed."""
-        return _of(round) | {"channel": self.channel.hex(), "mask": self.mask.hex(), "name": self.name, "seed": self.seed}
+        said = {"channel": self.channel.hex(), "mask": self.mask.hex(), "name": self.name, "seed": self.seed}
+        return encoded(KEYS, round, said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +75,9 @@ class Survivors:
     alive: tuple[str, ...]
     dead: tuple[str, ...]
 
-    def statement(self, round: Round) -> dict[str, Any]:
+    def statement(self, round: Round) -> bytes:
         """What is signed."""
-        return _of(round) | {"alive": list(self.alive), "dead": list(self.dead)}
+        return encoded(LIST, round, {"alive": list(self.alive), "dead": list(self.dead)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +88,6 @@ class Opening:
     keys: Mapping[str, bytes]
 
 
-def sign(signer: Signer, kind: str, statement: Statement) -> bytes:
-    """An Ed25519 signature of the statement, as of this kind."""
-    return signer.key.sign(_encoded(kind, statement))
-
-
-def _encoded(kind: str, statement: Statement) -> bytes:
-    return pae(kind, rfc8785.dumps(dict(statement)))
-
-
-def _of(round: Round) -> dict[str, Any]:
-    return {"asked": round.asked, "contract": round.contract, "round": round.number}
+def encoded(kind: str, round: Round, said: Mapping[str, Any]) -> bytes:
+    """What a signature covers: the kind of statement, the round, and what is said in it."""
+    return pae(kind, rfc8785.dumps({"asked": round.asked, "contract": round.contract, "round": round.number, **said}))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federated.masking import Ring, Round
-from federated.messages import KEYS, LIST, Keys, Opening, Survivors, Terms
+from federated.messages import Keys, Opening, Survivors, Terms
 from federated.opening import total, unmasked
 from federated.replies import AbortedError, Code, LostError, RefusedError
 
@@ -91,7 +91,7 @@ def conduct(terms: Terms, round: Round, members: Mapping[str, Member], size: int
     def signed(name: str, keys: Keys) -> Keys:
         if keys.name != name:
             raise RefusedError(Code.SIGNATURE)
-        terms.verify(name, KEYS, keys.statement(round), keys.signature)
+        terms.verify(name, keys.statement(round), keys.signature)
         return keys
 
     def shaped(vector: Ring) -> Ring:
@@ -109,8 +109,10 @@ def conduct(terms: Terms, round: Round, members: Mapping[str, Member], size: int
     vectors = table.ask(lambda name, member: shaped(member.vector(inbox[name])))
     survivors = Survivors(tuple(sorted(vectors)), tuple(sorted(sealed.keys() - vectors.keys())))
 
+    statement = survivors.statement(round)
+
     def attested(name: str, signature: bytes) -> bytes:
-        terms.verify(name, LIST, survivors.statement(round), signature)
+        terms.verify(name, statement, signature)
         return signature
 
     signatures = table.ask(lambda name, member: attested(name, member.attest(survivors)))

@@ -44,7 +44,7 @@ from federated.masking import (
     pair_key,
     sealed,
 )
-from federated.messages import KEYS, LIST, Keys, Opening, Statement, Survivors, Terms, sign
+from federated.messages import Keys, Opening, Survivors, Terms
 from federated.replies import Code, RefusedError
 
 
@@ -95,7 +95,7 @@ class Seat:
         self._step("keys", "shares" if self._terms.dropouts else "receive")
         channel, mask = (secret.public_key().public_bytes_raw() for secret in (self._channel, self._mask))
         unsigned = Keys(self.name, channel, mask, commitment(self._round, self.name, self._seed), b"")
-        self._own = replace(unsigned, signature=sign(self._signer, KEYS, unsigned.statement(self._round)))
+        self._own = replace(unsigned, signature=self._signer.key.sign(unsigned.statement(self._round)))
         return self._own
 
     def shares(self, roster: Sequence[Keys]) -> dict[str, bytes]:
@@ -144,7 +144,7 @@ class Seat:
         if len(alive) < self._terms.least:
             raise self._refused(Code.TOO_FEW)
         self._survivors = survivors
-        return sign(self._signer, LIST, survivors.statement(self._round))
+        return self._signer.key.sign(survivors.statement(self._round))
 
     def opening(self, signatures: Mapping[str, bytes]) -> Opening:
         """Step 5: this partner's shares, where `least` of the living signed the list that it signed; once."""
@@ -155,7 +155,7 @@ class Seat:
             raise self._refused(Code.SURVIVORS)
         statement = self._survivors.statement(self._round)
         for name, signature in signatures.items():
-            self._verify(name, LIST, statement, signature)
+            self._verify(name, statement, signature)
         seeds = {name: self._held[name][1] for name in self._survivors.alive}
         return Opening(seeds, {name: self._held[name][0] for name in self._survivors.dead})
 
@@ -170,7 +170,7 @@ class Seat:
         if found.get(self.name) != self._own:
             raise self._refused(Code.ROSTER)
         for keys in roster:
-            self._verify(keys.name, KEYS, keys.statement(self._round), keys.signature)
+            self._verify(keys.name, keys.statement(self._round), keys.signature)
         try:
             self._memory.meet([key for keys in roster for key in (keys.channel, keys.mask)])
         except RefusedError as error:
@@ -209,9 +209,9 @@ class Seat:
     def _others(self) -> list[str]:
         return sorted(name for name in self._roster if name != self.name)
 
-    def _verify(self, name: str, kind: str, statement: Statement, signature: bytes) -> None:
+    def _verify(self, name: str, statement: bytes, signature: bytes) -> None:
         try:
-            self._terms.verify(name, kind, statement, signature)
+            self._terms.verify(name, statement, signature)
         except RefusedError as error:
             raise self._refused(error.code) from None
 

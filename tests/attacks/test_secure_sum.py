@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from federated import shamir
 from federated.masking import End, Ring, chacha20, masked, own_key, pair_key
-from federated.messages import KEYS, LIST, Keys, Survivors, sign
+from federated.messages import KEYS, Keys, Survivors, encoded
 from federated.opening import unmasked
 from federated.replies import AbortedError, Code, RefusedError
 from federated.rounds import conduct
@@ -99,7 +99,7 @@ def test_p4_is_alive_for_some_and_dead_for_others_and_neither_list_finds_enough_
             opened = set()
             for survivors in (everybody(), without("p4")):
                 mine = {name: signed[name] for name, each in lists.items() if each == survivors}
-                mine["p3"] = sign(colluder, LIST, survivors.statement(sitting()))
+                mine["p3"] = colluder.key.sign(survivors.statement(sitting()))
                 for name in [name for name, each in lists.items() if each == survivors]:
                     try:
                         members[name].opening(mine)
@@ -118,20 +118,21 @@ def test_a_forged_list_opens_nothing(forged: str) -> None:
     other = signers(5)[3]
     match forged:
         case "other list":
-            signatures["p3"] = sign(other, LIST, everybody().statement(sitting()))
+            signatures["p3"] = other.key.sign(everybody().statement(sitting()))
         case "other round":
-            signatures["p3"] = sign(other, LIST, survivors.statement(sitting(2)))
+            signatures["p3"] = other.key.sign(survivors.statement(sitting(2)))
         case "other contract":
-            signatures["p3"] = sign(other, LIST, survivors.statement(sitting(1, "sha256:other")))
+            signatures["p3"] = other.key.sign(survivors.statement(sitting(1, "sha256:other")))
         case "stranger":
             signatures["p9"] = signatures["p3"]
         case "coordinator":
-            signatures["p3"] = sign(signers(6)[5], LIST, survivors.statement(sitting()))
+            signatures["p3"] = signers(6)[5].key.sign(survivors.statement(sitting()))
         case "dead":
             del signatures["p3"]
-            signatures["p4"] = sign(signers(5)[4], LIST, survivors.statement(sitting()))
+            signatures["p4"] = signers(5)[4].key.sign(survivors.statement(sitting()))
         case "kind":
-            signatures["p3"] = sign(other, KEYS, survivors.statement(sitting()))
+            said = {"alive": list(survivors.alive), "dead": list(survivors.dead)}
+            signatures["p3"] = other.key.sign(encoded(KEYS, sitting(), said))
     expected = Code.SURVIVORS if forged in ("stranger", "dead") else Code.SIGNATURE
     assert code_of(lambda: members["p0"].opening(signatures)) is expected
 
@@ -167,7 +168,7 @@ def test_a_roster_of_others_is_refused(wrong: str) -> None:
     found = Keys("p5", bytes(32), bytes(31) + b"1", "", b"")
     match wrong:
         case "stranger":
-            roster.append(replace(found, signature=sign(stranger, KEYS, found.statement(sitting()))))
+            roster.append(replace(found, signature=stranger.key.sign(found.statement(sitting()))))
         case "twice":
             roster.append(roster[1])
         case "not me":
@@ -219,7 +220,7 @@ def test_one_key_in_two_places_of_a_roster_is_refused() -> None:
     members = seated(terms(2), VALUES[:2])
     key = X25519PrivateKey.generate().public_key().public_bytes_raw()
     found = Keys("p1", key, key, "", b"")
-    roster = [members["p0"].keys(), replace(found, signature=sign(signers(2)[1], KEYS, found.statement(sitting())))]
+    roster = [members["p0"].keys(), replace(found, signature=signers(2)[1].key.sign(found.statement(sitting())))]
     assert code_of(lambda: members["p0"].vector(roster)) is Code.REPLAYED
 
 
@@ -229,7 +230,7 @@ def test_a_key_with_which_everybody_knows_the_secret_is_refused(key: bytes, drop
     who = terms(3, 2, 1) if dropouts else terms(3)
     members = seated(who, VALUES[:3])
     found = Keys("p1", key, key + b"x" if key == b"short" else bytes([1, *bytes(31)]), "", b"")
-    found = replace(found, signature=sign(signers(3)[1], KEYS, found.statement(sitting())))
+    found = replace(found, signature=signers(3)[1].key.sign(found.statement(sitting())))
     roster = [members["p0"].keys(), found, members["p2"].keys()]
     step: Any = members["p0"].shares if dropouts else members["p0"].vector
     assert code_of(lambda: step(roster)) is Code.ROSTER
