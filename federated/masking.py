@@ -73,19 +73,21 @@ class End:
     public: bytes
 
 
-def pair_key(round: Round, use: str, secret: X25519PrivateKey, mine: End, theirs: End) -> bytes:
-    """The key of a pair, the same from either end; for `channel`, which has a direction, order the ends with `channel_key`.
-
-    Raises ValueError for a public key of small order, with which everybody would know the secret (RFC 7748, section 6.1).
-    """
-    first, second = sorted((mine, theirs), key=lambda end: end.name)
-    return _derived(round, use, secret, theirs, first, second)
+def agree(secret: X25519PrivateKey, theirs: End) -> bytes:
+    """The secret of a pair, the same from either end. Raises ValueError for a public key of small order, with which everybody would
+    know it (RFC 7748, section 6.1), and for what is no key."""
+    return secret.exchange(X25519PublicKey.from_public_bytes(theirs.public))
 
 
-def _derived(round: Round, use: str, secret: X25519PrivateKey, theirs: End, first: End, second: End) -> bytes:
-    shared = secret.exchange(X25519PublicKey.from_public_bytes(theirs.public))
+def _derived(round: Round, use: str, shared: bytes, first: End, second: End) -> bytes:
     info = round.info(use, first.name.encode(), first.public, second.name.encode(), second.public)
     return HKDF(SHA256(), KEY_BYTES, salt=None, info=info).derive(shared)
+
+
+def mask_key(round: Round, shared: bytes, mine: End, theirs: End) -> bytes:
+    """The key of a pair's stream, the same from either end."""
+    first, second = sorted((mine, theirs), key=lambda end: end.name)
+    return _derived(round, "mask", shared, first, second)
 
 
 def own_key(round: Round, name: str, seed: bytes) -> bytes:
@@ -98,15 +100,15 @@ def commitment(round: Round, name: str, seed: bytes) -> str:
     return hashlib.sha256(round.info("seed", name.encode(), seed)).hexdigest()
 
 
-def sealed(round: Round, secret: X25519PrivateKey, mine: End, theirs: End, message: bytes) -> bytes:
+def sealed(round: Round, shared: bytes, mine: End, theirs: End, message: bytes) -> bytes:
     """`message` from `mine` to `theirs`, for nobody else to read. Once a round: the key has a direction, and one nonce."""
-    return ChaCha20Poly1305(_derived(round, "channel", secret, theirs, mine, theirs)).encrypt(_NONCE, message, None)
+    return ChaCha20Poly1305(_derived(round, "channel", shared, mine, theirs)).encrypt(_NONCE, message, None)
 
 
-def opened(round: Round, secret: X25519PrivateKey, mine: End, theirs: End, message: bytes) -> bytes:
+def opened(round: Round, shared: bytes, mine: End, theirs: End, message: bytes) -> bytes:
     """What `theirs` sealed for `mine`. Raises ChannelError."""
     try:
-        return ChaCha20Poly1305(_derived(round, "channel", secret, theirs, theirs, mine)).decrypt(_NONCE, message, None)
+        return ChaCha20Poly1305(_derived(round, "channel", shared, theirs, mine)).decrypt(_NONCE, message, None)
     except InvalidTag:
         raise ChannelError("not sealed by this partner for this round") from None
 

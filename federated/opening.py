@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from numpy.typing import NDArray
 
 from federated import shamir
-from federated.masking import End, Ring, Round, Stream, chacha20, commitment, masked, own_key, pair_key
+from federated.masking import End, Ring, Round, Stream, agree, chacha20, commitment, mask_key, masked, own_key
 from federated.messages import Keys, Opening, Survivors, Terms
 from federated.replies import Code, RefusedError
 
@@ -54,7 +54,8 @@ def unmasked(
         )
         if secret.public_key().public_bytes_raw() != roster[name].mask:
             raise RefusedError(Code.SHARES)
-        pairs = [(other, pair_key(round, "mask", secret, _end(roster[name]), _end(roster[other]))) for other in survivors.alive]
+        dead, living = _end(roster[name]), [_end(roster[other]) for other in survivors.alive]
+        pairs = [(other.name, mask_key(round, agree(secret, other), dead, other)) for other in living]
         sum_ = masked(sum_.view(np.int64), name, pairs, None, stream)  # what the dead would have added takes away what the living did
     return sum_.view(np.int64)
 

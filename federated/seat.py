@@ -36,12 +36,13 @@ from federated.masking import (
     Ring,
     Round,
     Stream,
+    agree,
     chacha20,
     commitment,
+    mask_key,
     masked,
     opened,
     own_key,
-    pair_key,
     sealed,
 )
 from federated.messages import Keys, Opening, Survivors, Terms
@@ -82,6 +83,7 @@ class Seat:
         self._channel, self._mask = (X25519PrivateKey.from_private_bytes(randomness(KEY_BYTES)) for _ in range(2))
         self._seed = randomness(KEY_BYTES)
         self._roster: dict[str, Keys] = {}
+        self._channels: dict[str, bytes] = {}
         self._held: dict[str, tuple[bytes, bytes]] = {}  # of each partner: its share of mask key, of seed
         self._survivors = Survivors((), ())
 
@@ -109,10 +111,8 @@ class Seat:
         )
         both = {name: of_mask[place] + of_seed[place] for name, place in places.items()}
         self._hold(self.name, both[self.name])
-        try:
-            return {name: sealed(self._round, self._channel, *self._ends(name, "channel"), both[name]) for name in self._others()}
-        except ValueError:  # a key of small order
-            raise self._refused(Code.ROSTER) from None
+        self._channels = {name: self._agree(self._channel, name, "channel") for name in self._others()}
+        return {name: sealed(self._round, shared, *self._ends(name, "channel"), both[name]) for name, shared in self._channels.items()}
 
     def receive(self, received: Sequence[Keys] | Mapping[str, bytes]) -> None:
         """Step 3 begins: without dropouts with the roster; with them with what the others sealed for this partner, who are then all whose
@@ -185,8 +185,8 @@ class Seat:
             raise self._refused(Code.TOO_FEW)
         for name, message in received.items():
             try:
-                self._hold(name, opened(self._round, self._channel, *self._ends(name, "channel"), message))
-            except (ChannelError, ValueError):
+                self._hold(name, opened(self._round, self._channels[name], *self._ends(name, "channel"), message))
+            except ChannelError:
                 raise self._refused(Code.SHARES) from None
         self._roster = {name: keys for name, keys in self._roster.items() if name in self._held}
 
@@ -196,9 +196,12 @@ class Seat:
         self._held[name] = both[: shamir.SHARE_BYTES], both[shamir.SHARE_BYTES :]
 
     def _pair(self, name: str) -> bytes:
+        return mask_key(self._round, self._agree(self._mask, name, "mask"), *self._ends(name, "mask"))
+
+    def _agree(self, secret: X25519PrivateKey, name: str, use: str) -> bytes:
         try:
-            return pair_key(self._round, "mask", self._mask, *self._ends(name, "mask"))
-        except ValueError:  # a key of small order
+            return agree(secret, self._ends(name, use)[1])
+        except ValueError:  # no key, or one of small order
             raise self._refused(Code.ROSTER) from None
 
     def _ends(self, name: str, use: str) -> tuple[End, End]:

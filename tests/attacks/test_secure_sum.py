@@ -17,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from federated import shamir
-from federated.masking import End, Ring, chacha20, masked, own_key, pair_key
+from federated.masking import End, Ring, agree, chacha20, mask_key, masked, own_key
 from federated.messages import KEYS, Keys, Survivors, encoded
 from federated.opening import unmasked
 from federated.replies import AbortedError, Code, RefusedError
@@ -285,10 +285,14 @@ def test_as_many_colluders_as_named_cannot_take_the_masks_off_one_vector(n: int,
     victim = got["p0"]
     for name in list(members)[2:]:  # they pool their secret keys
         secret = members[name].seat._mask
-        key = pair_key(sitting(), "mask", secret, End(name, roster[name].mask), End("p0", roster["p0"].mask))
+        key = key_of(secret, End(name, roster[name].mask), End("p0", roster["p0"].mask))
         victim = victim - chacha20(key, 4)
-    left = masked(values[0], "p0", [("p1", pair_key(sitting(), "mask", members["p0"].seat._mask, *_ends(roster)))], None)
+    left = masked(values[0], "p0", [("p1", key_of(members["p0"].seat._mask, *_ends(roster)))], None)
     assert np.array_equal(victim, left) and not np.array_equal(victim.view(np.int64), values[0])
+
+
+def key_of(secret: X25519PrivateKey, mine: End, theirs: End) -> bytes:
+    return mask_key(sitting(), agree(secret, theirs), mine, theirs)
 
 
 def _ends(roster: Mapping[str, Keys]) -> tuple[End, End]:
@@ -302,7 +306,7 @@ def test_with_dropouts_colluders_who_opened_all_pairs_are_left_with_the_own_mask
     seat = members["p0"].seat
     roster = {keys.name: keys for keys in members["p0"].asked["shares"]}
     ends = {name: End(name, keys.mask) for name, keys in roster.items()}
-    pairs = [(name, pair_key(sitting(), "mask", seat._mask, ends["p0"], ends[name])) for name in list(ends)[1:]]
+    pairs = [(name, key_of(seat._mask, ends["p0"], ends[name])) for name in list(ends)[1:]]
     left = got["p0"] - masked(np.zeros(2, dtype=np.int64), "p0", pairs, None)
     assert np.array_equal(left - chacha20(own_key(sitting(), "p0", seat._seed), 2), VALUES[0].view(np.uint64))
     held = {FIVE.place(name): members[name].seat._held["p0"][1] for name in ("p3", "p4")}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from federated.masking import ChannelError, End, Round, chacha20, commitment, masked, opened, own_key, pair_key, sealed
+from federated.masking import ChannelError, End, Round, agree, chacha20, commitment, mask_key, masked, opened, own_key, sealed
 from policies.documents import Digest
 from tests.collaborations import sitting
 
@@ -30,34 +30,33 @@ def test_the_stream_is_chacha20_s() -> None:
 
 @pytest.mark.parametrize("other", OTHERS, ids=["round", "contract", "question"])
 def test_keys_are_bound_to_contract_round_and_question(other: Round) -> None:
-    assert pair_key(sitting(), "mask", A, ENDS[0], ENDS[1]) != pair_key(other, "mask", A, ENDS[0], ENDS[1])
+    assert mask_key(sitting(), agree(A, ENDS[1]), ENDS[0], ENDS[1]) != mask_key(other, agree(A, ENDS[1]), ENDS[0], ENDS[1])
     assert own_key(sitting(), "a", bytes(32)) != own_key(other, "a", bytes(32))
     assert commitment(sitting(), "a", bytes(32)) != commitment(other, "a", bytes(32))
     with pytest.raises(ChannelError):
-        opened(other, B, ENDS[1], ENDS[0], sealed(sitting(), A, ENDS[0], ENDS[1], b"share"))
+        opened(other, agree(B, ENDS[0]), ENDS[1], ENDS[0], sealed(sitting(), agree(A, ENDS[1]), ENDS[0], ENDS[1], b"share"))
 
 
 def test_both_ends_of_a_pair_have_one_key_and_nobody_else_has() -> None:
-    keys = {pair_key(sitting(), "mask", A, ENDS[0], ENDS[1]), pair_key(sitting(), "mask", B, ENDS[1], ENDS[0])}
+    keys = {mask_key(sitting(), agree(A, ENDS[1]), ENDS[0], ENDS[1]), mask_key(sitting(), agree(B, ENDS[0]), ENDS[1], ENDS[0])}
     assert len(keys) == 1
-    assert pair_key(sitting(), "mask", A, ENDS[0], ENDS[2]) not in keys
-    assert pair_key(sitting(), "other", A, ENDS[0], ENDS[1]) not in keys
-    assert pair_key(sitting(), "mask", A, replace(ENDS[0], name="x"), ENDS[1]) not in keys  # names count, not the secret alone
+    assert mask_key(sitting(), agree(A, ENDS[2]), ENDS[0], ENDS[2]) not in keys
+    assert mask_key(sitting(), agree(A, ENDS[1]), replace(ENDS[0], name="x"), ENDS[1]) not in keys  # names count, not the secret alone
 
 
 def test_a_channel_has_one_reader_one_writer_and_one_direction() -> None:
-    message = sealed(sitting(), A, ENDS[0], ENDS[1], b"share")
-    assert opened(sitting(), B, ENDS[1], ENDS[0], message) == b"share"
+    message = sealed(sitting(), agree(A, ENDS[1]), ENDS[0], ENDS[1], b"share")
+    assert opened(sitting(), agree(B, ENDS[0]), ENDS[1], ENDS[0], message) == b"share"
     for secret, mine, theirs in [(C, ENDS[2], ENDS[0]), (B, ENDS[1], ENDS[2]), (A, ENDS[0], ENDS[1])]:
         with pytest.raises(ChannelError):
-            opened(sitting(), secret, mine, theirs, message)
+            opened(sitting(), agree(secret, theirs), mine, theirs, message)
     with pytest.raises(ChannelError):
-        opened(sitting(), B, ENDS[1], ENDS[0], message[:-1] + bytes([message[-1] ^ 1]))
+        opened(sitting(), agree(B, ENDS[0]), ENDS[1], ENDS[0], message[:-1] + bytes([message[-1] ^ 1]))
 
 
 def test_a_key_of_small_order_is_refused() -> None:
     with pytest.raises(ValueError):
-        pair_key(sitting(), "mask", A, ENDS[0], End("b", bytes(32)))
+        agree(A, End("b", bytes(32)))
 
 
 def test_pairs_cancel_and_own_streams_do_not() -> None:

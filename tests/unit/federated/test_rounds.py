@@ -131,7 +131,10 @@ class Bad(Seated):
     def opening(self, signatures: Any) -> Opening:
         right = super().opening(signatures)
         wrong = {name: bytes(33) for name in right.seeds}
-        return {"opening": Opening(wrong, right.keys), "nothing": Opening({}, {})}.get(self.spoils, right)
+        key = {name: bytes(33) for name in right.keys}
+        return {"seeds": Opening(wrong, right.keys), "mask keys": Opening(right.seeds, key), "nothing": Opening({}, {})}.get(
+            self.spoils, right
+        )
 
 
 @pytest.mark.parametrize("spoils", ["keys", "long", "floats", "attest"])
@@ -149,7 +152,7 @@ def test_rubbish_of_one_partner_is_seen_and_the_others_go_on(spoils: str) -> Non
         conduct(terms(4), sitting(), alone, 2)
 
 
-@pytest.mark.parametrize("spoils", ["opening", "nothing"])
+@pytest.mark.parametrize("spoils", ["seeds", "mask keys", "nothing"])
 def test_wrong_shares_give_no_sum_and_never_a_wrong_one(spoils: str) -> None:
     who = terms(4, 3, 1)
     members = seated(who, np.arange(8).reshape(4, 2), leaving={"p3": "vector"})
