@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
+from engine import assess, bounds, curves
 from engine.trainers import clusters
-from governance.door import LocalCohort, MemoryMeter
+from governance.door import Array, Cohort, Grant, LocalCohort, MemoryMeter, Query
+from governance.noise import NoiseSource
 from tests.fakes import ZeroNoise
 from tests.partners import Pooled, agreement, cohort, noises, parted
 from tests.trainers import TRAINERS, Trainer, population
@@ -50,3 +54,47 @@ def test_how_rows_are_spread_does_not_matter() -> None:
         joint, grant, _ = cohort(agreement(3, 6), parted(ROWS, sizes))
         learned.add(clusters.fit(joint, 4, grant, ZeroNoise(), lambda _: None, 0).model.centres.tobytes())
     assert len(learned) == 1
+
+
+GENERATOR = np.random.default_rng(8)
+ASSESSED = {
+    "features": ROWS["features"],
+    "segment": GENERATOR.integers(0, 3, 3_000),
+    "groups": GENERATOR.integers(-1, 2, (3_000, 2)),
+    "label": ROWS["label"],
+    "part": ROWS["part"],
+    "raw": GENERATOR.normal(40, 10, (3_000, 2)),
+    "score": GENERATOR.integers(0, 1 << 16, 3_000),
+}
+QUESTIONS: dict[str, Callable[[Cohort, Grant], object]] = {
+    "sizes": lambda cohort, grant: assess.sizes(cohort, 3, grant, ZeroNoise()).values.tobytes(),
+    "profiles": lambda cohort, grant: assess.profiles(cohort, 3, grant, ZeroNoise()).values.tobytes(),
+    "fairness": lambda cohort, grant: [each.tobytes() for each in assess.fairness(cohort, (2, 2), 3, True, grant, ZeroNoise()).tables],
+    "bounds": lambda cohort, grant: bounds.estimate(cohort, [0.01, 0.01], grant, ZeroNoise()),
+    "curve": lambda cohort, grant: curves.scores(cohort, grant, ZeroNoise()).values.tobytes(),
+}
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_profiles_fairness_tables_bounds_and_curves_are_the_same_too(name: str) -> None:
+    """`cohort` brings the partners' noise, which is drawn once: a cohort at one place gets the same as its own."""
+    mu_squared = Fraction(1, 10)
+    joint, grant, _ = cohort(agreement(3, 6), parted(ASSESSED, SIZES), mu_squared)
+    meter = MemoryMeter(mu_squared)
+    alone = Noised(LocalCohort(ASSESSED, meter), Pooled(noises(3)))
+    assert QUESTIONS[name](joint, grant) == QUESTIONS[name](alone, meter.grant())
+
+
+@dataclass(frozen=True)
+class Noised:
+    """A cohort that takes its noise from one source, whatever it is offered."""
+
+    inner: LocalCohort
+    noise: Pooled
+
+    @property
+    def width(self) -> int:
+        return self.inner.width
+
+    def noisy_sum(self, query: Query, grant: Grant, noise: NoiseSource) -> Array:
+        return self.inner.noisy_sum(query, grant, self.noise)
