@@ -40,7 +40,8 @@ class Guesses:
 
     `features`: what the rule reads; `differences` (groups, features): by how many standard deviations of everybody the group's mean lies
     above everybody's, with standard errors `errors` (sampling and noise; infinite where the group is too small). `optimism` (groups,): by
-    how much a rule that was made of the same subjects may be flattered, which intervals allow for.
+    how much a rule that was made of the same subjects may be flattered. Intervals of every group allow for the largest, since what
+    flatters the score of one group takes names from the others: of two groups, both are named more often for members by as much.
     """
 
     counts: tuple[tuple[float, ...], ...]
@@ -100,11 +101,11 @@ def judge(
     named = [_against_others(groups, guesses.counts, place, place, guesses.sigma) for place in range(len(groups))]
     z, among = critical(confidence, max(1, len(groups))), critical(confidence, max(1, len(groups) * len(outcomes)))
     alone = critical(confidence)
-    found = []
+    found, flattered = [], max(guesses.optimism)
     for place, (own, others) in enumerate(named):
         told, detectable = None, None
         if own.certain and others.certain:
-            apart, flattered = difference(own.rate(z), others.rate(z)), guesses.optimism[place]
+            apart = difference(own.rate(z), others.rate(z))
             told = Interval(apart.value, max(-1.0, apart.low - flattered), apart.high)
             unseen = difference(own.rate_if(others.rate(z).value, z), others.rate(z)).high + flattered
             detectable = unseen if unseen < 1 - others.rate(z).value else None

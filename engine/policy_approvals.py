@@ -31,20 +31,25 @@ class Approval:
 
 
 def approve(workspace: Workspace, name: str) -> Approval:
-    """Approve a policy as it is now, as the acting principal. Raises Refused where they did already, DocumentError, WorkspaceError."""
+    """Approve a policy as it is now, as the acting principal.
+
+    A version that came back after another may be approved again: what it changes then is told against the other. Raises Refused where
+    it is the one that they approved last, DocumentError, WorkspaceError.
+    """
     policy = workspace.policy(name)
     digest = policy.digest()
     with workspace.store.read() as session:
         earlier = documents.approvals(session, policy.name)
         others = [each.policy for each in earlier if each.policy != digest]
         last = documents.find(session, others[-1]) if others else None
-    if any((each.policy, each.principal) == (digest, workspace.principal.name) for each in earlier):
+    own = [each.policy for each in earlier if each.principal == workspace.principal.name]
+    if own and own[-1] == digest:
         raise refusal(
             f"policy {name}",
             "approved-already",
             digest,
             "what one person says counts once",
-            f"no approval of this version by `{workspace.principal.name}` yet",
+            f"another version than the one that `{workspace.principal.name}` approved last",
             "ask somebody else to approve it too, or change it first",
         )
     changes = None if last is None else tuple(changed(workspace, parsed(last.text), policy))

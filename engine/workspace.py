@@ -273,9 +273,11 @@ class Workspace:
             raise WorkspaceError(f"a contract's source: {error}") from None
 
     def check_leaving(self, path: Path) -> None:
-        """What is handed over leaves the folder: it would replace what is kept here, or stay in it. Raises WorkspaceError."""
-        if path.resolve().is_relative_to(self.root):
-            raise WorkspaceError(f"got `{path}`, expected a place outside the workspace, `{self.root}`, for what is handed over")
+        """What is handed over leaves the folder, and keeps away from keys and suppression list. Raises WorkspaceError, SuppressionError."""
+        kept = {"the workspace": self.root, "the folder of its keys": self.keys.folder, "its suppression folder": self.suppression.folder}
+        for what, folder in kept.items():
+            if path.resolve().is_relative_to(folder.resolve()):
+                raise WorkspaceError(f"got `{path}`, expected a place outside {what}, `{folder}`, for what is handed over")
 
     def _document(self, folder: str, name: str) -> tuple[bytes, str]:
         path = self.root / folder / f"{name}.yaml"

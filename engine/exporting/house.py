@@ -1,7 +1,7 @@
 """What a workspace says of itself at one moment: documents, builds, deliveries and settings, as values; no row of a source is read.
 
 A document that cannot be read hides nothing else: it is named among the problems. Where a segment's document is gone or broken and its
-release lives on, the spec is the one that it was built by.
+release lives on, or a list of it was ever handed over, the spec is the one that it was built by.
 """
 
 from __future__ import annotations
@@ -60,6 +60,10 @@ class House:
         of = {build.id for build in self.builds if build.segment == segment}
         return tuple(export for export in self.exports if export.build in of and export.finished is not None)
 
+    def policy_of(self, export: Export) -> str:
+        """The name of the policy by which the build of a list was made: a destination is one of that policy, not of all that name it."""
+        return next(str(build.facts["spec"]["policy"]) for build in self.builds if build.id == export.build)
+
     def document(self, title: str, legal: str, chapters: tuple[Chapter, ...]) -> Document:
         """With what is the same in all of them."""
         notes = (*self.notes, *(f"not in this document, because it cannot be read: {problem}" for problem in self.problems))
@@ -76,7 +80,7 @@ def look(workspace: Workspace) -> House:
     with workspace.store.read() as session:
         built = builds.builds(session)
         handed, notices = exports.exports(session), exports.notices(session)
-        specs = _as_built(built) | written
+        specs = _as_built(built, handed) | written
         put = dict(_put(specs, contracts, policies, problems))
         pairs = {(each.contract.name, each.policy.name): each for each in put.values()}
         books = {names: balances(session, each.contract, each.policy, now) for names, each in pairs.items()}
@@ -108,10 +112,16 @@ def _documents(workspace: Workspace, folder: str, read: Callable[[str], Read], p
     return found
 
 
-def _as_built(built: tuple[Build, ...]) -> dict[str, Segment]:
-    """Specs of what waits or is released, the newest of each segment."""
-    live = [build for build in reversed(built) if build.status in (Status.QUARANTINED, Status.RELEASED)]
-    return {build.segment: Segment.model_validate_json(json.dumps(build.facts["spec"])) for build in live}
+def _as_built(built: tuple[Build, ...], handed: tuple[Export, ...]) -> dict[str, Segment]:
+    """Specs of segments that wait, are released or were handed over: of each the newest that lives, or else the newest that was built."""
+    of = {export.build for export in handed}
+    exported = {build.segment for build in built if build.id in of}
+    kept = [build for build in reversed(built) if "spec" in build.facts and (_lives(build) or build.segment in exported)]
+    return {build.segment: Segment.model_validate_json(json.dumps(build.facts["spec"])) for build in sorted(kept, key=_lives)}
+
+
+def _lives(build: Build) -> bool:
+    return build.status in (Status.QUARANTINED, Status.RELEASED)
 
 
 def _put(

@@ -189,9 +189,11 @@ def _privacy(house: House, put: Prepared, build: Build | None) -> Section:
         )
     else:
         epsilon, delta, one = spec.asked.epsilon, spec.asked.delta, put.contract.subject.kind.value
+        counted = put.policy.budgets.snapshot.epsilon
         words.append(
-            f"ε {epsilon:g} at δ {small(delta)} a build: whether one {one} is in the data changes the probability of anything that is "
-            f"published by a factor of at most {math.exp(epsilon):.3g}, δ aside."
+            f"ε {epsilon:g} at δ {small(delta)} a build, and ε {counted:g} a snapshot, the count of people that builds share: "
+            f"whether one {one} is in the data changes the probability of anything that is published of a build and its snapshot by a "
+            f"factor of at most {math.exp(epsilon + counted):.3g}, δ aside."
         )
     if spec.deep:
         words.append("Trained by samples in floating point: the last bits of a gradient are outside what is proved.")
@@ -225,8 +227,9 @@ def _fairness(put: Prepared, build: Build | None) -> Section:
         }
         for each in verdicts
     )
-    if rows:
-        return Section("35(7)(c)", "risk: that groups fare worse", rows)
+    if rows and build:
+        of = f"Measured in build {build.id}, which is {build.status.value}."
+        return Section("35(7)(c)", "risk: that groups fare worse", rows, (of,))
     declared = [f"{each.table}.{each.column}" for each in put.spec.fairness]
     if declared:
         return Section("35(7)(c)", "risk: that groups fare worse", words=(f"To be measured for {', '.join(declared)} at the first build.",))
@@ -276,6 +279,6 @@ def _against(put: Prepared) -> Iterator[str]:
     yield f"Releases expire after {duration_words(keep.releases)}, lists are deleted after {duration_words(keep.memberships)}."
     if gate and put.spec.fairness:
         yield (
-            f"Fairness gate: least ratio {percent(gate.min_ratio)}, largest gap of error rates {percent(gate.max_gap)}; "
-            f"a fail leads to: {gate.on_fail.value}, an inconclusive result to: {gate.on_inconclusive.value}."
+            f"Fairness gate: least ratio {percent(gate.min_ratio)}, largest gap of error rates and of calibration "
+            f"{percent(gate.max_gap)}; a fail leads to: {gate.on_fail.value}, an inconclusive result to: {gate.on_inconclusive.value}."
         )

@@ -16,6 +16,7 @@ from engine.exporting.law import RECIPIENT, TRANSFER, basis_words, nature
 from engine.planning import Prepared
 from engine.settings import FILE
 from engine.wording import duration_words
+from governance.exports import Export
 from policies.contract import Contract
 from policies.policy import Policy
 from policies.rules import Recipient, Transfer
@@ -178,31 +179,35 @@ def _data(activity: Activity) -> Section:
 
 
 def _recipients(house: House, activity: Activity) -> Section:
-    rows: dict[str, Row] = {}
+    rows: dict[tuple[str, str], Row] = {}
     missing = []
+    lists = _handed(house, activity)
     for contract, policy in activity.pairs:
-        rows |= {name: _recipient(name, "of the controller", "its processor", "", "") for name in contract.processors}
+        rows |= {("", name): _recipient("", name, "of the controller", "its processor") for name in contract.processors}
         for name, destination in policy.destinations.items():
             asked = [put.spec.name for put in activity.segments if put.policy == policy and put.spec.output.destination == name]
-            who, handed = RECIPIENT[destination.kind], _handed(house, activity, name)
-            rows[name] = _recipient(name, destination.description, who, ", ".join(asked), handed)
+            key, who = (policy.name, name), RECIPIENT[destination.kind]
+            rows[key] = _recipient(*key, destination.description, who, ", ".join(asked), lists.get(key, "none"))
             if "kind" not in destination.model_fields_set:
                 where = f"`destinations.{name}.kind` of policies/{policy.name}.yaml"
                 missing.append(Missing(f"who `{name}` is: it counts as a third party", where))
-    former = {export.destination for put in activity.segments for export in house.delivered(put.spec.name)} - rows.keys()
-    for name in sorted(former):
-        rows[name] = _recipient(name, "a destination of no policy any more", "not declared any more", "", _handed(house, activity, name))
+    for key in sorted(lists.keys() - rows.keys()):
+        rows[key] = _recipient(*key, "a destination of no policy any more", "not declared any more", "", lists[key])
     words = () if rows else ("Nobody: no processor and no destination is declared.",)
     return Section("30(1)(d)", "categories of recipients", tuple(rows.values()), words, tuple(missing))
 
 
-def _recipient(name: str, what: str, who: str, asked: str, handed: str) -> Row:
-    return {"recipient": name, "what": what, "who": who, "asked for by": asked, "lists handed over": handed}
+def _recipient(policy: str, name: str, what: str, who: str, asked: str = "", handed: str = "") -> Row:
+    return {"recipient": name, "policy": policy, "what": what, "who": who, "asked for by": asked, "lists handed over": handed}
 
 
-def _handed(house: House, activity: Activity, destination: str) -> str:
-    lists = [each for put in activity.segments for each in house.delivered(put.spec.name) if each.destination == destination]
-    return f"{len(lists)}, the last on {max(each.created for each in lists):%Y-%m-%d}" if lists else "none"
+def _handed(house: House, activity: Activity) -> dict[tuple[str, str], str]:
+    """What was handed over, by policy and destination."""
+    found: dict[tuple[str, str], list[Export]] = {}
+    for put in activity.segments:
+        for export in house.delivered(put.spec.name):
+            found.setdefault((house.policy_of(export), export.destination), []).append(export)
+    return {key: f"{len(lists)}, the last on {max(each.created for each in lists):%Y-%m-%d}" for key, lists in found.items()}
 
 
 def _transfers(activity: Activity) -> Section:
@@ -212,7 +217,9 @@ def _transfers(activity: Activity) -> Section:
         for name, destination in policy.destinations.items():
             how = destination.transfer(contract.jurisdiction)
             place = destination.jurisdiction or ("with the controller" if destination.kind is Recipient.INTERNAL else "not declared")
-            rows.append({"recipient": name, "from": contract.jurisdiction, "where": place, "safeguard": TRANSFER[how]})
+            rows.append(
+                {"recipient": name, "policy": policy.name, "from": contract.jurisdiction, "where": place, "safeguard": TRANSFER[how]}
+            )
             field = "jurisdiction" if destination.jurisdiction is None else "safeguard"
             if how is Transfer.NONE:
                 what = {"jurisdiction": f"where `{name}` is", "safeguard": f"what lets data go to `{name}` in `{place}`"}[field]

@@ -6,6 +6,7 @@ import base64
 import csv
 import hashlib
 import json
+import math
 import sqlite3
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
-from tests.scenes import ADS, ANALYST, AUDITOR, FAIR, OFFICER, POLICY, SUBJECTS, Shop
+from tests.scenes import ADS, ANALYST, AUDITOR, FAIR, GROUPS, OFFICER, POLICY, SUBJECTS, Shop
 
 KINDS = (
     ("art30", ".json"),
@@ -74,12 +75,17 @@ def test_a_file_is_replaced_only_by_force(out: Shop, tmp_path: Path) -> None:
         (("art30", "--to", "{out}/record.txt"), "expected a name that ends in .json or .html or .csv"),
         (("art30", "--to", "{out}/nowhere/record.json"), "expected a file in a folder that exists"),
         (("log", "--to", "{shop}/log.csv"), "expected a place outside the workspace"),
+        (("log", "--to", "{kept}/log.csv"), "expected a place outside its suppression folder"),
+        (("log", "--to", "{shop}/../keys/log.csv"), "expected a place outside the folder of its keys"),
         (("log", "--to", "{out}/log.csv", "--segment", "groups"), "expected it for `dpia` alone"),
         (("dpia", "--to", "{out}/d.json", "--segment", "nobody@example.org"), "expected one of ['groups', 'returners']"),
     ],
 )
 def test_a_wrong_word_is_told_and_writes_nothing(out: Shop, tmp_path: Path, words: tuple[str, ...], told: str) -> None:
-    before, put = len(out.log()), [word.format(out=tmp_path, shop=out.root) for word in words]
+    toml, keys = out.root / "consentric.toml", out.root.with_name("keys")
+    (out.root / ".consentric" / "keys").rename(keys)
+    toml.write_text(toml.read_text().replace("{workspace}/.consentric/keys", str(keys)))
+    before, put = len(out.log()), [word.format(out=tmp_path, shop=out.root, kept=out.outside) for word in words]
     ran = out.run("audit", "export", *put, by=OFFICER)
     assert ran.code == 2 and told in ran.err
     assert len(out.log()) == before
@@ -272,6 +278,24 @@ def test_a_record_has_every_point_of_the_article_and_names_what_is_missing(out: 
     assert "`destinations.mail.jurisdiction` of policies/rules.yaml" in missing
 
 
+def test_a_record_forgets_no_recipient(out: Shop, tmp_path: Path) -> None:
+    """Neither where the list was recalled and its segment's document is gone, nor where another policy names its destination alike."""
+    assert out.run("segments", "export", "groups", "--to", str(tmp_path / "list.csv")).code == 0
+    assert out.run("segments", "recall", "groups", by=OFFICER).code == 0
+    (out.root / "segments" / "groups.yaml").unlink()
+    out.write("policies", {**POLICY, "name": "others", "destinations": {"mail": "an agency abroad"}}, "others")
+    out.write("segments", {**GROUPS, "name": "more", "policy": "others"}, "more")
+    record = json.loads(export(out, "art30", tmp_path / "record.json").read_text())
+    sections = {section["title"]: section for chapter in record["chapters"] if ADS in chapter["key"] for section in chapter["sections"]}
+    assert {row["segment"] for row in sections["what is done"]["rows"]} == {"groups", "more", "returners"}
+    told = {(row["policy"], row["recipient"]): row["lists handed over"] for row in sections["categories of recipients"]["rows"]}
+    assert told["rules", "mail"].startswith("1, the last on ") and told["others", "mail"] == "none"
+    out.write("policies", {key: said for key, said in POLICY.items() if key != "destinations"})
+    record = json.loads(export(out, "art30", tmp_path / "later.json").read_text())
+    rows = [row for chapter in record["chapters"] for s in chapter["sections"] if s["legal"] == "30(1)(d)" for row in s["rows"]]
+    assert [row["who"] for row in rows if (row["policy"], row["recipient"]) == ("rules", "mail")] == ["not declared any more"]
+
+
 def test_what_is_declared_where_a_record_says_is_not_missing_any_more(out: Shop, tmp_path: Path) -> None:
     toml = out.root / "consentric.toml"
     declared = 'contact = "Market Street 1, Springfield"\nofficer = "dpo@shop.example"\nmeasures = ["disks are encrypted"]\n'
@@ -310,10 +334,14 @@ def test_an_assessment_has_reasons_measured_risks_and_what_people_must_say(out: 
     assert "purchases.street" in {row["column"] for row in sections["columns that are left alone"]["rows"]}
     measured = {row["group"] for row in sections["risk: that groups fare worse"]["rows"]}
     assert {"young", "old"} <= measured
+    of = f"Measured in build {out.newest('returners').id}, which is released."
+    assert sections["risk: that groups fare worse"]["words"] == [of]
     assert "`features.spend.why` of segments/returners.yaml" in {
         each["where"] for each in sections["figures that are worked out of each person"]["missing"]
     }
-    assert sections["what people must judge"]["missing"] and "ε 2" in sections["risk: that what is published tells of somebody"]["words"][0]
+    assert sections["what people must judge"]["missing"]
+    promised = sections["risk: that what is published tells of somebody"]["words"][0]
+    assert "ε 2 " in promised and "ε 0.5 a snapshot" in promised and f"at most {math.exp(2.5):.3g}, δ aside" in promised
 
 
 def test_an_unreadable_document_hides_no_other(out: Shop, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from audit import proxies
 from audit.fairness import Bounds, FairnessFinding, Measure, Verdict, judge
@@ -113,16 +114,22 @@ def proxy(n: int, features: int, shift: float, epsilon: float, seed: int) -> pro
     groups = rng.choice(3, n, p=(0.5, 0.3, 0.2))
     values = rng.normal(-0.2, 0.3, (n, features))
     values[:, 0] += 0.3 * shift * (groups == 2)
+    return told(groups, values, 0.09, epsilon, seed)
+
+
+def told(groups: NDArray[np.int64], values: NDArray[np.float64], variance: float, epsilon: float, seed: int) -> proxies.ProxyFinding:
+    """What the door says of features `values` (n, features), each of that variance."""
+    count, features = int(groups.max()) + 1, values.shape[1]
     columns = {"features": np.rint(UNIT * values.clip(-1, 1)).astype(np.int32), "groups": groups[:, None].astype(np.int16)}
     spent = mu_squared_of(epsilon, DELTA) * Fraction(PROPENSITY_SHARES["fairness"]) / Fraction(sum(PROPENSITY_SHARES.values()))
     meter = MemoryMeter(spent)
     grants, cohort, noise = meter.grant().split(**SHARES), LocalCohort(columns, meter), SeededNoise(seed)
-    [rule] = group_tables.rules(group_tables.means(cohort, (3,), grants["means"], noise), (3,), np.full(features, 0.09))
+    [rule] = group_tables.rules(group_tables.means(cohort, (count,), grants["means"], noise), (count,), np.full(features, variance))
     [guessed] = group_tables.guesses(cohort, [rule], grants["guesses"], noise)
     names = tuple(f"f{place}" for place in range(features))
     shown = [tuple(map(tuple, each.tolist())) for each in (guessed.values, rule.differences, rule.errors)]
     guesses = proxies.Guesses(shown[0], guessed.sigma, names, shown[1], shown[2], tuple(rule.optimism))
-    return proxies.judge(("a", "b", "c"), guesses, ("everybody",), [[1.0]] * 3, 1.0)
+    return proxies.judge(("a", "b", "c")[:count], guesses, ("everybody",), [[1.0]] * count, 1.0)
 
 
 def test_features_that_tell_nothing_are_seldom_said_to_tell_and_such_that_do_are() -> None:
@@ -133,3 +140,13 @@ def test_features_that_tell_nothing_are_seldom_said_to_tell_and_such_that_do_are
     plain = [proxy(2000, 4, 1.0, 3.0, seed) for seed in range(20)]
     assert {found.verdict for found in plain} == {proxies.Told.TOLD}
     assert all(found.standing[0].feature == "f0" and found.standing[0].group == "c" for found in plain)
+
+
+def test_of_two_groups_unlike_in_size_features_that_are_yes_or_no_seldom_tell_by_luck() -> None:
+    """The large group is flattered as much as the small one that made the rule."""
+    found = []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        groups, values = rng.choice(2, 2000, p=(0.9, 0.1)), rng.choice((-1.0, 1.0), (2000, 60))
+        found.append(told(groups, values, 1.0, 50.0, seed).verdict)
+    assert found.count(proxies.Told.TOLD) <= 5
