@@ -9,9 +9,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from engine import assess, bounds, curves
+from engine import assess, bounds, curves, group_tables
 from engine.trainers import clusters
-from governance.door import Array, Cohort, Grant, LocalCohort, MemoryMeter, Query
+from governance.door import Array, Cohort, Grant, LocalCohort, MemoryMeter, Part, Query
 from governance.noise import NoiseSource
 from tests.fakes import ZeroNoise
 from tests.partners import Pooled, agreement, cohort, noises, parted
@@ -66,10 +66,13 @@ ASSESSED = {
     "raw": GENERATOR.normal(40, 10, (3_000, 2)),
     "score": GENERATOR.integers(0, 1 << 16, 3_000),
 }
+BY_GROUP = group_tables.Asked((2, 2), ((0,), (1,), (0, 1)), 3, Part.HOLDOUT)
 QUESTIONS: dict[str, Callable[[Cohort, Grant], object]] = {
     "sizes": lambda cohort, grant: assess.sizes(cohort, 3, grant, ZeroNoise()).values.tobytes(),
     "profiles": lambda cohort, grant: assess.profiles(cohort, 3, grant, ZeroNoise()).values.tobytes(),
-    "fairness": lambda cohort, grant: [each.tobytes() for each in assess.fairness(cohort, (2, 2), 3, True, grant, ZeroNoise()).tables],
+    "fairness": lambda cohort, grant: [
+        table.counts.tobytes() + table.excess.tobytes() for table in group_tables.tables(cohort, BY_GROUP, grant, ZeroNoise())
+    ],
     "bounds": lambda cohort, grant: bounds.estimate(cohort, [0.01, 0.01], grant, ZeroNoise()),
     "curve": lambda cohort, grant: curves.scores(cohort, grant, ZeroNoise()).values.tobytes(),
 }
