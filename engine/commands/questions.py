@@ -41,5 +41,8 @@ def ask(
         asked = asking.ask(workspace, found, given)
         at.display.result(asked.as_data(), asked.answer.text())
         if to is not None:
-            command = proving.prove(workspace, asked, to)
-            at.display.note(f"the proof is in `{to}`; in there, with audit/verify.py beside: {command}")
+            proof = proving.prove(workspace, asked, to)
+            at.display.note("it proves the entries, passports and leaves that the answer rests on; its sentences are this workspace's own")
+            if proof.left_out:
+                at.display.note(f"left out, for whoever may `read_segments`: {', '.join(proof.left_out)}")
+            at.display.note(f"the proof is in `{to}`; in there, with audit/verify.py beside: {proof.command}")

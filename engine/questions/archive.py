@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Connection
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from audit.log import Entry
 from engine import considered, copies
@@ -31,10 +31,12 @@ from engine.questions.question import Asking
 from engine.release import PASSPORT
 from engine.workspace import Workspace, WorkspaceError
 from governance import admission, builds, consent, documents, entries, exports
-from governance.admission import Reason
 from governance.builds import Approval, Build, Plan, Status
 from governance.consent import Recorded
 from governance.identity import identities, links
+from governance.store import moment
+from governance.tables import IdentityRow
+from governance.verdicts import Reason
 from policies.contract import Contract
 from policies.documents import Digest
 from policies.parsing import DocumentError
@@ -175,6 +177,11 @@ class Archive:
             return Contract.model_validate_json(kept.text)
         return next((each for each in self._today("contracts", self.workspace.contract) if each.digest() == digest), None)
 
+    def text(self, document: Contract | Policy) -> str:
+        """A document as it was kept, byte by byte; of one that nobody kept, as its digest is over."""
+        kept = documents.find(self.session, document.digest())
+        return kept.text if kept else document.canonical().decode()
+
     def documents(self, plan: Plan) -> Documents:
         """Those that a plan pinned."""
         return Documents(self.contract(plan.contract), self.policy(plan.policy))
@@ -197,6 +204,17 @@ class Archive:
         raise WorkspaceError(
             "`--subject`: nothing is held about this key: no consent event, no build, no list; expected one as in the data"
         )
+
+    def standing(self, at: dt.datetime) -> dict[str, frozenset[str]]:
+        """Of the subject's keys, those that stood for themselves or others at a moment, and all that each stood for, itself included."""
+        known = identities(links(self.session, at))
+        return {head: known.together(head) for head in sorted({known.survivor(key) for key in self.keys})}
+
+    def joined(self, one: str, other: str) -> dt.datetime:
+        """Since when two of the subject's keys are one person's: the first merge that was recorded after which they were."""
+        rows = select(IdentityRow.received_time).where(col(IdentityRow.subject).in_(self.keys)).order_by(col(IdentityRow.received_time))
+        moments = [moment(each) for each in self.session.exec(rows)]
+        return next((at for at in moments if other in identities(links(self.session, at)).together(one)), self.now)
 
     def known(self, key: str) -> bool:
         """Whether an event, a build or a list holds a key."""

@@ -11,10 +11,10 @@ from engine.questions.question import COLUMN, ON, SEGMENT, SUBJECT, Answer, Aski
 from engine.wording import reason_words
 from engine.workspace import WorkspaceError
 from governance import entries
-from governance.admission import Reason
 from governance.builds import Build
 from governance.reads import ROW_SELECTION
 from governance.roles import Action
+from governance.verdicts import Reason
 from policies.contract import Contract
 from policies.deciding import Request, Use, judge
 from policies.decisions import Finding
@@ -38,15 +38,17 @@ def policy_of_build(archive: Archive, _asked: Asking) -> Answer:
         version = document.version if isinstance(document, Policy) else None
         words = f"`{document.name}`" + (f", version {version}" if version else "")
         told.say(f"its {what} is {words}, {digest}", **{what: {"digest": digest, "name": document.name, "version": version}})
-        told.attach(f"{what}-{document.name}.json", document.canonical().decode())
+        told.attach(f"{what}-{document.name}.json", archive.text(document))
     told.say(f"its spec has the digest {plan.spec}", spec={"digest": plan.spec})
     told.rest_on(archive.planned(plan), "the plan that pinned these digests")
     told.rest_on(archive.started(build), "the build by that plan")
     for said in archive.approvals(build):
+        if said.created > archive.past:
+            continue
         under = f"policy {said.policy}" if said.policy else "a policy that nobody wrote down"
         told.say(f"{said.principal} said {said.verdict} on {said.created:%Y-%m-%d}, under {under}")
         told.rest_on(archive.entry(f"build.{said.verdict}", said.created, build=build.id), f"what {said.principal} said")
-    if build.released:
+    if build.released and build.released <= archive.past:
         entry = archive.released(build)
         told.rest_on(entry, "its release, and the policy of that moment")
         at_release = entry.parsed["facts"].get("policy") if entry else None
@@ -129,7 +131,7 @@ def column_denied(archive: Archive, asked: Asking) -> Answer:
         ("read for", "finding", "rule", "why", "because", "legal reference", "way out"),
     )
     told.say(f"policy digest: {policy.digest()}", column=column, allowed=not against, policy=policy.digest())
-    told.attach(f"policy-{policy.name}.json", policy.canonical().decode())
+    told.attach(f"policy-{policy.name}.json", archive.text(policy))
     holding = entries.pair("segment", spec.name), f'"{column}: '
     refused = entries.find(archive.connection, "plan.refused", holding=holding, last=_SHOWN)
     for entry in refused:
@@ -150,17 +152,39 @@ def excluded(archive: Archive, asked: Asking) -> Answer:
     told.table("excluded", [(label, value, rules.get(label, "-")) for label, value in counts], ("reason", "people, noisy", "rule"))
     if not counts:
         told.lack("noisy counts by reason: nothing is counted of a scored list")
-    for key in archive.keys if asked.subject is not None else ():
-        row = archive.considered(build, key)
-        if row is None:
-            told.lack("what this build did with this subject: they were not considered, or were erased since")
-            continue
-        reason = Reason(row["reason"])
+    for key, reason, _ in outcomes(archive, told, build) if asked.subject is not None else ():
         words = "was used" if reason is Reason.ADMITTED else f"was left out: {reason_words(reason)}; {_RULES[reason]}"
-        told.say(f"this subject {words}", outcome=reason.name.lower(), trained=row["trained"])
-        if archive.has_passport(build):
-            told.open_leaf(build)
+        told.say(f"this subject{by_key(archive, key)} {words}")
     return told.answer()
+
+
+def outcomes(archive: Archive, told: Draft, build: Build) -> list[tuple[str, Reason, bool]]:
+    """What a build did with each key of the subject: why it was used or not, and whether it trained.
+
+    As facts `outcome`, of the key that counts: one that trained, else one that was judged by itself; `trained`, of any; `keys`.
+    """
+    found = [(key, Reason(row["reason"]), bool(row["trained"])) for key in archive.keys if (row := archive.considered(build, key))]
+    if not found:
+        told.lack("what this build did with this subject: they were not considered, or were erased since")
+        return []
+    _, counts, _ = max(found, key=lambda each: (each[2], each[1] is Reason.ADMITTED, each[1] is not Reason.MERGED))
+    told.fact(outcome=counts.name.lower(), trained=any(trained for _, _, trained in found))
+    for key, reason, trained in found:
+        told.add("keys", {"key": key, "outcome": reason.name.lower(), "trained": trained})
+        if archive.has_passport(build):
+            told.open_leaf(build, key)
+    return found
+
+
+def by_key(archive: Archive, key: str) -> str:
+    """Words for one key of a subject who has several."""
+    return f", by key `{key}`," if len(archive.keys) > 1 else ""
+
+
+def today(archive: Archive, told: Draft, what: str) -> None:
+    """Where a past day was asked for: what is told as of today all the same."""
+    if archive.asked.on is not None:
+        told.lack(f"{what} as of {archive.asked.on}: nobody keeps their past, so what is said of them is as of today")
 
 
 def _verdict(found: tuple[Finding, ...]) -> str:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from audit.log import Entry
 from engine import copies
 from engine.questions.archive import Archive
+from engine.questions.builds import today
 from engine.questions.people import of_purpose
 from engine.questions.question import ON, SEGMENT, SUBJECT, Answer, Asking, Draft, Question
 from governance import exports
@@ -51,6 +52,7 @@ def copies_stopped(archive: Archive, asked: Asking) -> Answer:
     rows: list[tuple[str, ...]] = []
     for stop in stops[-_SHOWN:]:
         rows += _after(archive, told, stop)
+    today(archive, told, "lists")
     told.table("copies", rows, ("no of", "copy", "stopped", "by"))
     if len(stops) > _SHOWN:
         told.say(f"{len(stops) - _SHOWN} older ones are not shown; ask with --on")
@@ -58,33 +60,27 @@ def copies_stopped(archive: Archive, asked: Asking) -> Answer:
 
 
 def _after(archive: Archive, told: Draft, stop: Recorded) -> Iterator[tuple[str, ...]]:
-    when, event = stop.received_time, f"{_minute(stop.event.event_time)}, {stop.event.status} {stop.event.purpose}"
+    event = f"{_minute(stop.event.event_time)}, {stop.event.status} {stop.event.purpose}"
     told.rest_on(archive.said(stop), "the salted commitment to this no")
-    yield event, "every read: plans, builds, members, exports, scores", _minute(when), "each read judges consent by itself"
-    swept = archive.first("sweep.done", when)
-    told.rest_on(swept, "the sweep after it")
-    by_sweep = f"the sweep of entry {swept.index}" if swept else "no sweep yet"
+    since = _since(archive, stop)
+    for when in sorted(set(since.values())):
+        by = "each read judges consent by itself" if when == stop.received_time else "the merge of keys, of which the strictest binds"
+        yield event, "every read: plans, builds, members, exports, scores", _minute(when), by
+    handed_over = [each for each in _handed(archive, [stop]) if of_purpose([stop], each.build.purpose)]
     for build in archive.of_segment():
-        for key in archive.keys:
+        if not of_purpose([stop], build.purpose):
+            continue
+        recalled = any(not notice.whole for each in handed_over if each.build == build for notice in each.named)
+        for key, when in since.items():
             row = archive.considered(build, key)
             if build.created > when or row is None:
                 continue
             if build.status in _LIVE:
-                gone = archive.member(build, key) is None and swept is not None
-                yield event, f"list of build {build.id}", _at(swept) if gone else "not yet", by_sweep if gone else "the next sweep"
+                yield event, f"list of build {build.id}", *_list(archive, told, build, key, when, recalled)
             if row["trained"]:
-                (mark,) = archive.entries("build.must_retrain", build=build.id, last=1) or (None,)
-                if mark:
-                    told.rest_on(mark, "the mark that its model must be trained anew")
-                day = f"{build.retrain_by:%Y-%m-%d}" if build.retrain_by else "not marked"
-                yield (
-                    event,
-                    f"model of build {build.id}",
-                    f"to be trained anew by {day}",
-                    f"not untrained; ε {build.facts['privacy']['epsilon']}",
-                )
-    for handed in _handed(archive, [stop]):
-        if handed.export.created > when:
+                yield event, f"model of build {build.id}", *_model(archive, told, build, when)
+    for handed in handed_over:
+        if handed.export.created > max(since.values()):
             continue
         for notice in (*handed.named, *handed.perhaps):
             _cite(archive, told, notice)
@@ -92,6 +88,38 @@ def _after(archive: Archive, told: Draft, stop: Recorded) -> Iterator[tuple[str,
             yield event, f"list handed to {handed.export.destination} on {handed.export.created:%Y-%m-%d}", done, f"notice {notice.id}"
         if handed.listed:
             yield event, f"list handed to {handed.export.destination} on {handed.export.created:%Y-%m-%d}", "not yet", "the next sweep"
+
+
+def _since(archive: Archive, stop: Recorded) -> dict[str, dt.datetime]:
+    """Since when a no binds each key: when it was received, or when the key was merged with the one that said it, until `past`."""
+    own = stop.event.subject
+    joined = {key: stop.received_time if key == own else max(stop.received_time, archive.joined(key, own)) for key in archive.keys}
+    return {key: when for key, when in joined.items() if when <= archive.past}
+
+
+def _list(archive: Archive, told: Draft, build: Build, key: str, when: dt.datetime, recalled: bool) -> tuple[str, str]:
+    """When a key left a build's list, and by what. Lists keep no past, so only a recall that names the subject tells that it was there."""
+    if archive.member(build, key) is not None:
+        return "not yet", "the next sweep"
+    swept = _swept(archive, when)
+    if recalled and swept is not None:
+        told.rest_on(swept, "the sweep after it")
+        return _at(swept), f"the sweep of entry {swept.index}"
+    told.lack(f"whether the list of build {build.id} held this subject, and until when: lists keep no past")
+    return "not on the list today", "-"
+
+
+def _model(archive: Archive, told: Draft, build: Build, when: dt.datetime) -> tuple[str, str]:
+    """By when a model must be trained anew since a no. The mark is the build's: whose no set it, nobody wrote down."""
+    marks = archive.entries("build.must_retrain", until=archive.past, build=build.id)
+    after = [each for each in marks if dt.datetime.fromisoformat(each.parsed["at"]) >= when]
+    mark = after[0] if after else marks[-1] if marks else None
+    still = f"not untrained; ε {build.facts['privacy']['epsilon']}"
+    if mark is None:
+        return "not marked to be trained anew", still
+    told.rest_on(mark, "the mark of this build, by whosever no, that its model must be trained anew")
+    earlier = "" if after else ", marked before this no"
+    return f"to be trained anew by {mark.parsed['facts']['by']}, by the build's mark{earlier}", still
 
 
 def recipients(archive: Archive, _asked: Asking) -> Answer:
@@ -116,10 +144,11 @@ def recipients(archive: Archive, _asked: Asking) -> Answer:
         told.rest_on(
             archive.entry("export.intended", export.created, export=export.id), f"the intent to hand a list to {export.destination}"
         )
-        if export.finished:
-            told.rest_on(archive.entry("export.finished", export.finished, export=export.id), f"that {export.destination} got it")
+        assert export.finished is not None  # others were handed to nobody
+        told.rest_on(archive.entry("export.finished", export.finished, export=export.id), f"that {export.destination} got it")
         for notice in notices:
             _cite(archive, told, notice)
+    today(archive, told, "lists")
     told.table("recipients", rows, ("recipient", "segment", "handed over", "by", "this subject", "recall"))
     if not rows:
         told.say("no list of a build that considered this subject was handed to anybody", recipients=[])
@@ -127,20 +156,24 @@ def recipients(archive: Archive, _asked: Asking) -> Answer:
 
 
 def _handed(archive: Archive, stops: Iterable[Recorded]) -> Iterator[Handed]:
-    """Every list that was handed over of a build that may have held the subject, oldest first."""
+    """Every list that was handed over until `past` of a build that may have held the subject, oldest first, with notices as of then.
+
+    One that never finished was handed to nobody.
+    """
     builds = {build.id: build for build in archive.of_segment()}
-    notices = exports.notices(archive.session)
-    sweeps = [(stop.received_time, _until(archive, stop.received_time)) for stop in stops]
+    notices = [_then(each, archive.past) for each in exports.notices(archive.session) if each.created <= archive.past]
+    sweeps = [(stop, when, _until(archive, when)) for stop in stops for when in sorted(set(_since(archive, stop).values()))]
     for export in sorted(exports.exports(archive.session), key=lambda each: each.created):
         build = builds.get(export.build)
-        if build is None or export.created > archive.past:
+        if build is None or export.finished is None or export.finished > archive.past:
             continue
         listed = any(archive.received(export, key) for key in archive.keys)
         held = any(archive.considered(build, key) for key in archive.keys) or not (copies.folder(archive.workspace, build.id)).exists()
         of = [notice for notice in notices if notice.export == export.id]
         named = tuple(notice for notice in of if _names(archive, build, notice))
         rest = [notice for notice in of if notice not in named and not copies.notice_file(archive.workspace, notice.id).exists()]
-        perhaps = tuple(notice for notice in rest if notice.whole or any(since <= notice.created <= until for since, until in sweeps))
+        bearing = [(since, until) for stop, since, until in sweeps if of_purpose([stop], build.purpose)]
+        perhaps = tuple(notice for notice in rest if notice.whole or any(since <= notice.created <= until for since, until in bearing))
         if listed or named or held:
             yield Handed(build, export, listed, named, perhaps)
 
@@ -163,14 +196,29 @@ def _cite(archive: Archive, told: Draft, notice: Notice) -> None:
         told.rest_on(archive.entry("notice.acknowledged", notice.acknowledged, notice=notice.id), "that the recipient did as asked")
 
 
+def _then(notice: Notice, past: dt.datetime) -> Notice:
+    """A notice without what became of it later."""
+    if notice.handed is not None and notice.handed > past:
+        notice = replace(notice, handed=None)
+    if notice.acknowledged is not None and notice.acknowledged > past:
+        notice = replace(notice, acknowledged=None, acknowledged_by=None)
+    return notice
+
+
+def _swept(archive: Archive, when: dt.datetime) -> Entry | None:
+    """The first sweep after a moment, until `past`."""
+    swept = archive.first("sweep.done", when)
+    return swept if swept and dt.datetime.fromisoformat(swept.parsed["at"]) <= archive.past else None
+
+
 def _until(archive: Archive, when: dt.datetime) -> dt.datetime:
     """When the first sweep after a moment ended."""
-    swept = archive.first("sweep.done", when)
-    return dt.datetime.fromisoformat(swept.parsed["at"]) if swept else archive.now
+    swept = _swept(archive, when)
+    return dt.datetime.fromisoformat(swept.parsed["at"]) if swept else archive.past
 
 
-def _at(entry: Entry | None) -> str:
-    return _minute(dt.datetime.fromisoformat(entry.parsed["at"])) if entry else "-"
+def _at(entry: Entry) -> str:
+    return _minute(dt.datetime.fromisoformat(entry.parsed["at"]))
 
 
 def _minute(when: dt.datetime) -> str:

@@ -14,12 +14,13 @@ from audit.wording import number, small
 from engine import copies, planning
 from engine.considered import CONSIDERED
 from engine.questions.archive import Archive
-from engine.questions.builds import about, vouch
+from engine.questions.builds import about, today, vouch
 from engine.questions.protection import passport
 from engine.questions.question import ON, SEGMENT, SUBJECT, Answer, Asking, Draft, Question
 from governance import budget, entries
 from governance.builds import Build
 from governance.roles import Action
+from policies.parsing import DocumentError
 
 SHOWN = 20
 """Entries of the ledger that an answer shows, the newest."""
@@ -45,6 +46,7 @@ def models_with_subject(archive: Archive, _asked: Asking) -> Answer:
     told.table("models", rows, head)
     if not rows:
         told.say("no model whose record is here was trained on this subject", count=0)
+    today(archive, told, "states of builds, and days to train models anew by")
     kept = [build for build in archive.of_segment() if "spec" in build.facts]
     if gone := [build for build in kept if not (copies.folder(archive.workspace, build.id) / CONSIDERED).exists()]:
         told.lack(f"whose rows trained {len(gone)} builds that are over: their records were deleted with them")
@@ -56,7 +58,10 @@ def models_with_subject(archive: Archive, _asked: Asking) -> Answer:
 def budget_left(archive: Archive, _asked: Asking) -> Answer:
     """What every account may spend, has spent and has left, and who reserved how much of it."""
     told, rows = Draft(), []
-    pairs, problems = planning.pairs(archive.workspace)
+    try:
+        pairs, problems = planning.pairs(archive.workspace)
+    except DocumentError as error:
+        pairs, problems = (), tuple(str(error).splitlines())
     for contract, policy in pairs:
         for each in budget.balances(archive.session, contract, policy, archive.now):
             shown = (f"{each.epsilon:g}", f"{each.spent:.3f}", f"{each.left:.3f}", f"{each.lifetime:.3f}", small(each.delta))

@@ -8,14 +8,22 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engine.policy_approvals import parsed
 from engine.questions.archive import Archive
-from engine.questions.builds import about
+from engine.questions.builds import about, by_key, outcomes, today
 from engine.questions.question import ON, SEGMENT, SUBJECT, Answer, Asking, Draft, Question
 from engine.wording import reason_words
-from governance.admission import Reason
+from governance import documents
 from governance.builds import Build
 from governance.consent import EVERY_PURPOSE, Recorded
+from governance.documents import Kind
+from governance.identity import identities, links
 from governance.roles import Action
+from governance.verdicts import Reason
+from policies.contract import Contract
+from policies.parsing import DocumentError
+from policies.policy import Policy
+from policies.segment import Segment
 from policies.taxonomy import ancestors
 
 MOST = 200_000
@@ -24,7 +32,7 @@ MOST = 200_000
 
 def basis(archive: Archive, _asked: Asking) -> Answer:
     """By which legal basis a subject could be used for a segment on a day, by what was known on that day, and what decided it."""
-    build, told, at = archive.build(), Draft(), archive.past
+    build, told = archive.build(), Draft()
     about(told, build)
     plan = archive.plan(build)
     kept, spec = archive.documents(plan), archive.spec(build)
@@ -41,37 +49,59 @@ def basis(archive: Archive, _asked: Asking) -> Answer:
             jurisdiction=place,
             policy=kept.policy.digest(),
         )
-        told.attach(f"policy-{kept.policy.name}.json", kept.policy.canonical().decode())
-        for key in archive.keys:
-            reason = archive.judged(kept.contract, kept.policy, spec, key, at)
-            may = "could be used" if reason is Reason.ADMITTED else f"could not be used: {reason_words(reason)}"
-            told.say(
-                f"by what was known at {at:%Y-%m-%d %H:%M} UTC, this subject {may}",
-                admitted=reason is Reason.ADMITTED,
-                reason=reason.name.lower(),
-            )
+        told.attach(f"policy-{kept.policy.name}.json", archive.text(kept.policy))
+        pinned = _could(archive, told, kept.contract, kept.policy, spec, "which the build pinned")
+        told.fact(admitted=Reason.ADMITTED in pinned, reason=pinned[0].name.lower())
+        newest = _newest(archive, told, kept.policy)
+        if newest is not None:
+            version, since = newest
+            told.attach(f"policy-{version.name}-newest.json", archive.text(version))
+            found = _could(archive, told, kept.contract, version, spec, since)
+            told.fact(newest={"policy": version.digest(), "admitted": Reason.ADMITTED in found, "reason": found[0].name.lower()})
     said = of_purpose(archive.history(), build.purpose)
     events(archive, told, said)
     if not said:
         told.lack(f"anything that this subject said about {build.purpose} until then")
-    for key in archive.keys:
-        row = archive.considered(build, key)
-        if row is None:
-            told.lack("what this build did with the subject: they were not considered, or were erased since")
-            continue
-        reason = Reason(row["reason"])
+    for key, reason, trained in outcomes(archive, told, build):
         did = (
             "used their rows"
-            if row["trained"]
+            if trained
             else f"did not: {reason_words(reason)}"
             if reason is not Reason.ADMITTED
             else "admitted them, and trained on others"
         )
-        told.say(f"the build itself, on {build.created:%Y-%m-%d}, {did}", outcome=reason.name.lower(), trained=row["trained"])
+        told.say(f"the build itself, on {build.created:%Y-%m-%d}{by_key(archive, key) or ','} {did}")
         told.rest_on(archive.quarantined(build), "the root of the salted commitments to whom the build considered")
-        if archive.has_passport(build):
-            told.open_leaf(build)
     return told.answer()
+
+
+def _could(archive: Archive, told: Draft, contract: Contract, policy: Policy, spec: Segment, which: str) -> list[Reason]:
+    """Why the subject could be used at `past` by a version of a policy, or not; for each key that stood for itself then."""
+    found, at = [], archive.past
+    version = f"policy `{policy.name}` {policy.digest()[:19]}…, {which}"
+    for head in archive.standing(at):
+        reason = archive.judged(contract, policy, spec, head, at)
+        may = "could be used" if reason is Reason.ADMITTED else f"could not be used: {reason_words(reason)}"
+        told.say(f"by what was known at {at:%Y-%m-%d %H:%M} UTC, this subject{by_key(archive, head)} {may}; by {version}")
+        found.append(reason)
+    return found
+
+
+def _newest(archive: Archive, told: Draft, pinned: Policy) -> tuple[Policy, str] | None:
+    """Another version of a policy than a build's that was the newest at `past`, and since when; None where there is none."""
+    name = pinned.name
+    if archive.asked.on is None and name in archive.workspace.documents("policies"):
+        try:
+            version, since = archive.workspace.policy(name), "as its file is today"
+        except DocumentError as error:
+            told.lack(f"policy `{name}` as it is today: {str(error).splitlines()[0]}")
+            return None
+    else:
+        kept = [each for each in documents.versions(archive.session, Kind.POLICY, name) if each.created <= archive.past]
+        if not kept:
+            return None
+        version, since = parsed(kept[-1].text), f"the newest then, first pinned {_day(kept[-1].created)} UTC"
+    return (version, since) if version.digest() != pinned.digest() else None
 
 
 def _place(archive: Archive) -> str | None:
@@ -123,10 +153,10 @@ def expired_consent(archive: Archive, _asked: Asking) -> Answer:
             told.lack(f"whom build {build.id} used: it is over, and its record of people was deleted")
             continue
         then = _ended(archive, told, build, trained, dt.datetime.fromisoformat(entry.parsed["at"]))
-        now = _ended(archive, told, build, trained, archive.now)
-        listed = _ended(archive, told, build, archive.members(build), archive.now)
+        now = _ended(archive, told, build, trained, archive.past)
+        listed = _ended(archive, told, build, archive.members(build), archive.past)
         rows.append((build.id, build.segment, build.status, then, now, listed, f"{build.retrain_by:%Y-%m-%d}" if build.retrain_by else "-"))
-        for mark in archive.entries("build.must_retrain", build=build.id):
+        for mark in archive.entries("build.must_retrain", until=archive.past, build=build.id):
             told.rest_on(mark, "the mark that its model must be trained anew")
     told.table("builds", rows, ("build", "segment", "status", "ended at build", "ended since", "of these listed", "retrain by"))
     wrong = [row for row in rows if row[3] not in (0, "?")]
@@ -136,6 +166,7 @@ def expired_consent(archive: Archive, _asked: Asking) -> Answer:
         "counts are of people whose rows were used, exact, for officers alone",
         wrong=len(wrong),
     )
+    today(archive, told, "lists, states and days to train models anew by")
     if not live:
         told.lack("any build")
     return told.answer()
@@ -152,8 +183,12 @@ def _ended(archive: Archive, told: Draft, build: Build, people: pa.Array, at: dt
             f"whether consent of the people of build {build.id} had ended: it is of more than {MOST:,}, too many to judge in an answer"
         )
         return "?"
-    reasons = archive.judged_all(kept.contract, kept.policy, spec, people, at)
-    return int(pc.sum(pc.is_in(reasons, pa.array([int(each) for each in ENDED], reasons.type))).as_py() or 0)
+    known = identities(links(archive.session, at))
+    heads = pa.array([known.survivor(key) for key in people.to_pylist()], pa.string()) if known.merged else people
+    judged = pc.unique(heads)  # whoever stands for several keys is judged once, and counts for each of them
+    reasons = archive.judged_all(kept.contract, kept.policy, spec, judged, at)
+    ended = judged.filter(pc.is_in(reasons, pa.array([int(each) for each in ENDED], reasons.type)).combine_chunks())
+    return int(pc.sum(pc.is_in(heads, ended)).as_py() or 0)
 
 
 ENDED = (Reason.EXPIRED, Reason.WITHDRAWN, Reason.OBJECTED, Reason.INVALIDATED, Reason.REFUSED)

@@ -13,6 +13,7 @@ from governance.documents import APPROVED, KEPT, Approved, Kept, Kind
 from governance.roles import Action
 from governance.store import micros, moment
 from governance.tables import ApprovalRow
+from policies.parsing import DocumentError
 
 
 def policy_approval(archive: Archive, asked: Asking) -> Answer:
@@ -27,10 +28,15 @@ def policy_approval(archive: Archive, asked: Asking) -> Answer:
         _version(archive, told, version, before, [each for each in approvals if each.policy == version.digest])
         told.attach(f"policy-{version.digest.removeprefix('sha256:')[:16]}.json", version.text)
         before = version
+    _in_order(archive, told, approvals)
     if not versions:
         told.lack(f"any version of `{name}`: no plan, approval or release has pinned one since texts are kept")
     elif name in archive.workspace.documents("policies") and archive.asked.on is None:
-        today = archive.workspace.policy(name).digest()
+        try:
+            today = archive.workspace.policy(name).digest()
+        except DocumentError as error:
+            told.lack(f"what the file says today: {str(error).splitlines()[0]}")
+            return told.answer()
         if today != versions[-1].digest and today not in {each.digest for each in versions}:
             told.say(f"the file says {today} today, which nothing has pinned yet", today=today)
     return told.answer()
@@ -72,6 +78,24 @@ def _version(archive: Archive, told: Draft, version: Kept, before: Kept | None, 
             "builds": builds,
         },
     )
+
+
+def _in_order(archive: Archive, told: Draft, approvals: list[Approved]) -> None:
+    """Every approval, the oldest first, with what it changed when it was given: a version may come back after another."""
+    if approvals:
+        told.say("approvals, in order of time:")
+    for said in approvals:
+        entry = archive.entry(APPROVED, said.created, policy=said.policy)
+        changes = entry.parsed["facts"]["changes"] if entry else None
+        told.say(f"  {said.created:%Y-%m-%d %H:%M} UTC, {said.principal}: {said.policy}")
+        if entry is None:
+            told.lack(f"what the approval by {said.principal} changed: the log has no entry of it")
+        elif not changes:
+            told.say("    no version was approved before" if changes is None else "    nothing changes")
+        for change in changes or ():
+            told.say(f"    {change}")
+        at = said.created.isoformat()
+        told.add("approvals", {"by": said.principal, "at": at, "digest": said.policy, "before": said.before, "changes": changes})
 
 
 _SHOWN = 20

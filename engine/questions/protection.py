@@ -10,15 +10,16 @@ from engine import copies
 from engine.copies import Kind
 from engine.planning import Prepared, decided
 from engine.questions.archive import Archive
-from engine.questions.builds import vouch
+from engine.questions.builds import today, vouch
 from engine.questions.question import ON, SEGMENT, SUBJECT, Answer, Asking, Draft, Question
 from engine.sweep import LIVE
 from engine.wording import duration_words, reason_words
 from governance import exports
-from governance.admission import Reason
 from governance.builds import Build
 from governance.grammar import ExpressionError
 from governance.roles import Action
+from governance.verdicts import Reason
+from policies.parsing import DocumentError
 from policies.policy import Children
 from policies.rules import SENSITIVE
 from policies.taxonomy import special
@@ -128,8 +129,9 @@ def past_retention(archive: Archive, _asked: Asking) -> Answer:
     rows: list[tuple[str, ...]] = []
     for build in archive.of_segment():
         rows += _overdue(archive, build)
-    for notice in exports.notices(archive.session, waiting=True):
-        if notice.created <= archive.past:
+    today(archive, told, "states of builds, their ends and lists")
+    for notice in exports.notices(archive.session):
+        if notice.created <= archive.past and (notice.acknowledged is None or notice.acknowledged > archive.past):
             days = (archive.past - notice.created).days
             rows.append(
                 (f"notice {notice.id}", "a recall that its recipient has not acknowledged", f"{days} days", "consentric segments notices")
@@ -140,7 +142,11 @@ def past_retention(archive: Archive, _asked: Asking) -> Answer:
     if not rows:
         told.say("nothing that was made of people is here longer than its policy allows", overdue_count=0)
     for name in archive.workspace.documents("contracts"):
-        contract = archive.workspace.contract(name)
+        try:
+            contract = archive.workspace.contract(name)
+        except DocumentError as error:
+            told.lack(f"what contract `{name}` limits: {str(error).splitlines()[0]}")
+            continue
         for place, table in contract.tables.items():
             if table.retention:
                 told.say(
@@ -171,12 +177,14 @@ def _overdue(archive: Archive, build: Build) -> Iterator[tuple[str, str, str, st
 def automated_decisions(archive: Archive, asked: Asking) -> Answer:
     """Which builds put people on lists by a model alone, who looked before, and to whom a list went."""
     told, rows = Draft(), []
-    handed = exports.exports(archive.session)
+    handed = [each for each in exports.exports(archive.session) if each.finished and each.finished <= archive.past]
+    today(archive, told, "states of builds, and who is on lists")
     for build in shown(archive, told):
-        said = [f"{one.principal} ({one.verdict})" for one in archive.approvals(build)]
-        went = [f"{each.destination} on {each.created:%Y-%m-%d}" for each in handed if each.build == build.id and each.finished]
+        approvals = [one for one in archive.approvals(build) if one.created <= archive.past]
+        said = [f"{one.principal} ({one.verdict})" for one in approvals]
+        went = [f"{each.destination} on {each.created:%Y-%m-%d}" for each in handed if each.build == build.id]
         told.rest_on(archive.started(build), f"that build {build.id} was begun, and by whom")
-        for one in archive.approvals(build):
+        for one in approvals:
             told.rest_on(
                 archive.entry(f"build.{one.verdict}", one.created, build=build.id), f"what {one.principal} said of build {build.id}"
             )

@@ -71,7 +71,7 @@ class Answer:
     """`says`: lines for a terminal; `facts`: the same as JSON values; `passports`: builds whose passports it rests on.
 
     `documents`: texts whose digests stand in entries that it rests on, by the name of a file for each; they go into its proof.
-    `openings`: builds of which it tells what they did with the subject, whose own leaf of each goes into its proof.
+    `openings`: builds of which it tells what they did with the subject, and by which key; that key's own leaf goes into its proof.
     """
 
     says: tuple[str, ...]
@@ -80,7 +80,7 @@ class Answer:
     passports: tuple[str, ...] = ()
     unrecorded: tuple[str, ...] = ()
     documents: Mapping[str, str] = field(default_factory=dict, repr=False)
-    openings: tuple[str, ...] = ()
+    openings: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def as_data(self) -> dict[str, Any]:
         """As JSON values; of documents their digests."""
@@ -126,11 +126,15 @@ class Draft:
         self._passports: dict[str, None] = {}
         self._unrecorded: dict[str, None] = {}
         self._documents: dict[str, str] = {}
-        self._openings: dict[str, None] = {}
+        self._openings: dict[tuple[str, str], None] = {}
 
     def say(self, line: str, **facts: Any) -> None:
         """A line, and what it says as facts."""
         self._says.append(line)
+        self._facts |= facts
+
+    def fact(self, **facts: Any) -> None:
+        """Facts that lines to come say."""
         self._facts |= facts
 
     def add(self, name: str, fact: Any) -> None:
@@ -155,9 +159,9 @@ class Draft:
         """The passport of a build; ask `Archive.has_passport` first."""
         self._passports[build.id] = None
 
-    def open_leaf(self, build: Build) -> None:
-        """The subject's own leaf of a build's commitments, for the proof; ask `Archive.has_passport` first, which has their root."""
-        self._openings[build.id] = None
+    def open_leaf(self, build: Build, key: str) -> None:
+        """The leaf of a key of the subject in a build's commitments, for the proof; ask `Archive.has_passport` first."""
+        self._openings[build.id, key] = None
 
     def attach(self, name: str, text: str) -> None:
         """A document, for the proof, whose digest stands in an entry that the answer rests on."""

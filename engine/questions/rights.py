@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from engine import rights
 from engine.questions.archive import Archive
+from engine.questions.builds import today
 from engine.questions.question import ON, SUBJECT, Answer, Asking, Draft, Question
 from governance import entries, exports
-from governance.exports import State
 from governance.roles import Action
 from governance.suppression import Kind, SuppressionError
 from policies.contract import Contract
@@ -50,11 +50,12 @@ def erasure(archive: Archive, asked: Asking) -> Answer:
     told = Draft()
     if asked.subject is not None:
         _of(archive, told, asked.subject)
+        today(archive, told, "sources that hold this subject")
     begun = archive.entries("erasure.intended", last=SHOWN, until=archive.past)
     rows = []
     for entry in begun:
         name = entry.parsed["facts"]["erasure"]
-        ends = archive.entries("erasure.finished", erasure=name)
+        ends = archive.entries("erasure.finished", until=archive.past, erasure=name)
         told.rest_on(entry, "the intent to erase somebody")
         clean = "not finished: the next command goes on with it"
         if ends:
@@ -78,7 +79,7 @@ def _of(archive: Archive, told: Draft, subject: str) -> None:
     """Whether a subject is on the list outside, and which sources hold them still."""
     rights.check_key(subject)
     try:
-        listed = archive.workspace.suppression.entries(subject)
+        listed = tuple(each for each in archive.workspace.suppression.entries(subject) if each.at <= archive.past)
     except SuppressionError as error:
         told.lack(f"whether this subject was erased: {error}")
         listed = ()
@@ -107,9 +108,10 @@ def _sources(contracts: tuple[Contract, ...]) -> Iterator[tuple[str, str]]:
 def _lists(archive: Archive) -> Iterator[tuple[str, str]]:
     """Lists that were handed over, the newest, and what their recipients said to recalls."""
     notices = exports.notices(archive.session)
-    for export in exports.exports(archive.session)[:SHOWN]:
-        of = [notice for notice in notices if notice.export == export.id]
-        done = sum(notice.state is State.ACKNOWLEDGED for notice in of)
+    until = [each for each in exports.exports(archive.session) if each.finished and each.finished <= archive.past]
+    for export in until[:SHOWN]:
+        of = [notice for notice in notices if notice.export == export.id and notice.created <= archive.past]
+        done = sum(notice.acknowledged is not None and notice.acknowledged <= archive.past for notice in of)
         state = f"{done} of {len(of)} recalls acknowledged" if of else "nobody was recalled from it"
         yield f"list handed to {export.destination} on {export.created:%Y-%m-%d}", state
 

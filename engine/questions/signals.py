@@ -12,13 +12,14 @@ from engine.questions.archive import Archive
 from engine.questions.people import events, of_purpose
 from engine.questions.question import ON, SUBJECT, Answer, Asking, Draft, Question
 from engine.wording import reason_words
-from governance.admission import STRICTNESS, Reason
 from governance.consent import ERASED, Recorded, newest_event
 from governance.roles import Action
 from governance.signals.purposes import objected
 from governance.store import micros, moment
 from governance.tables import ConsentRow, metadata
+from governance.verdicts import STRICTNESS, Reason
 from policies.contract import Contract
+from policies.parsing import DocumentError
 from policies.policy import Policy
 
 MOST = 2_000_000
@@ -31,7 +32,7 @@ _EVENTS = metadata.tables[str(ConsentRow.__tablename__)]
 def gpc(archive: Archive, asked: Asking) -> Answer:
     """What GPC objects to where contracts are at home, and what became of it: of one subject, or how often at all."""
     told = Draft()
-    for contract, _ in _pairs(archive):
+    for contract, _ in _pairs(archive, told):
         uses, law = objected(contract.jurisdiction)
         told.say(f"for `{contract.name}` in `{contract.jurisdiction}`, GPC objects to {', '.join(uses)} ({law}); our own uses it leaves")
     if asked.subject is None:
@@ -43,12 +44,10 @@ def gpc(archive: Archive, asked: Asking) -> Answer:
         told.lack("a GPC signal of this subject")
         return told.answer()
     told.say("each is kept as an objection, which beats any older grant and stands until consent is given to the purpose itself")
-    for contract, policy, purpose, _, reason in _verdicts(archive):
-        if any(each in of_purpose(heard, purpose) for each in heard):
-            told.say(
-                f"for {purpose} by `{policy.name}` on `{contract.name}`, this subject is now: {reason_words(reason)}",
-                **{purpose: reason.name.lower()},
-            )
+    for contract, policy, purpose, keys, reason in _verdicts(archive, told):
+        if any(each.event.subject in keys for each in of_purpose(heard, purpose)):
+            told.say(f"for {purpose} by `{policy.name}` on `{contract.name}`, this subject is: {reason_words(reason)}")
+            told.add("verdicts", {"purpose": purpose, "policy": policy.name, "contract": contract.name, "reason": reason.name.lower()})
     return told.answer()
 
 
@@ -77,8 +76,8 @@ def is_gpc(recorded: Recorded) -> bool:
 def conflicting_signals(archive: Archive, _asked: Asking) -> Answer:
     """Where what a subject said of a purpose contradicts itself: which counts, and why the others do not."""
     told, rows, found = Draft(), [], 0
-    for contract, policy, purpose, key, reason in _verdicts(archive):
-        said = [each for each in of_purpose(archive.history(), purpose) if each.event.subject == key]
+    for contract, policy, purpose, keys, reason in _verdicts(archive, told):
+        said = [each for each in of_purpose(archive.history(), purpose) if each.event.subject in keys]
         if len({each.event.status for each in said}) < 2:
             continue
         found += 1
@@ -99,9 +98,11 @@ def conflicting_signals(archive: Archive, _asked: Asking) -> Answer:
 
 
 def _lost(loser: Recorded, winner: Recorded | None, purpose: str) -> str:
-    """Why an event does not decide (`governance.admission`, rules 2 and 3)."""
+    """Why an event does not decide (`governance.admission`, rules 2 and 3, and `governance.identity`)."""
     if winner is None:
         return "does not decide"
+    if winner.event.status.blocks and loser.event.subject != winner.event.subject:
+        return "said by another key of the same person, of which the strictest counts"
     if (winner.event.event_time, winner.received_time) == (loser.event.event_time, loser.received_time):
         return "said at the same moment, and the stricter counts"
     if winner.event.event_time == loser.event.event_time:
@@ -117,17 +118,23 @@ def _lost(loser: Recorded, winner: Recorded | None, purpose: str) -> str:
     return "later, and leaves what was given as it is"
 
 
-def _verdicts(archive: Archive) -> Iterator[tuple[Contract, Policy, str, str, Reason]]:
-    """Of each purpose of each policy, as it is today, what the subject's keys come to."""
-    for contract, policy in _pairs(archive):
+def _verdicts(archive: Archive, told: Draft) -> Iterator[tuple[Contract, Policy, str, frozenset[str], Reason]]:
+    """Of each purpose of each policy, as it is today, what the subject comes to, by each key that stands for others or itself."""
+    for contract, policy in _pairs(archive, told):
         for purpose in policy.purposes:
-            for key in archive.keys:
-                yield contract, policy, purpose, key, archive.reason(contract, policy, purpose, key)
+            for head, keys in archive.standing(archive.past).items():
+                yield contract, policy, purpose, keys, archive.reason(contract, policy, purpose, head)
 
 
-def _pairs(archive: Archive) -> tuple[tuple[Contract, Policy], ...]:
-    """Contracts with the policies that segments put to them."""
-    return planning.pairs(archive.workspace)[0]
+def _pairs(archive: Archive, told: Draft) -> tuple[tuple[Contract, Policy], ...]:
+    """Contracts with the policies that segments put to them; of what cannot be read, nobody can say."""
+    try:
+        pairs, problems = planning.pairs(archive.workspace)
+    except DocumentError as error:
+        pairs, problems = (), tuple(str(error).splitlines())
+    for problem in problems:
+        told.lack(f"what stands in a document that cannot be read: {problem}")
+    return pairs
 
 
 GPC = Question("gpc", "How was Global Privacy Control treated?", Action.READ_EXACT, gpc, frozenset(), SUBJECT | ON)

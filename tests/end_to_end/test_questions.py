@@ -14,10 +14,13 @@ from sqlmodel import delete
 
 from audit import verify as verifier
 from audit.commitments import commit
+from engine import roles
 from engine.questions.question import Given, Question
 from engine.questions.register import QUESTIONS
+from governance.roles import Action
 from governance.store import micros
 from governance.tables import ConsentRow, DocumentRow
+from policies.decisions import Deny
 from tests.scenes import ADS, ANALYST, AUDITOR, OFFICER, OTHER, POLICY, REFUSING, SUBJECTS, Shop
 
 if TYPE_CHECKING:
@@ -170,6 +173,34 @@ def test_every_question_is_answered_with_a_proof_that_verifies(told: Shop, tmp_p
     proved(told, question, tmp_path / "proof")
 
 
+def test_what_builds_keep_of_themselves_is_proven_to_those_alone_who_may_read_segments(
+    told: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each question is put by somebody who may do what it asks for, and nothing else."""
+    shop, real = told.copy(tmp_path / "shop"), roles.decide
+    for question in QUESTIONS:
+        held = {question.action, *([Action.READ_SUBJECT] if Given.SUBJECT in question.needs else [])}
+        monkeypatch.setattr(
+            roles, "decide", lambda of, action, *more, held=held, **facts: real(of, action, *more, **facts) if action in held else Deny(())
+        )
+        to = tmp_path / question.id
+        proved(shop, question, to)
+        shown = {path.name.split("-")[0] for path in to.iterdir()} & {"facts", "passport", "opening"}
+        assert not shown or question.action is Action.READ_SEGMENTS, (question.id, shown)
+    assert (tmp_path / "columns-read" / f"facts-{shop.newest('groups').id}.json").exists()
+
+
+def test_a_partner_reads_rules_and_no_build(told: Shop, tmp_path: Path) -> None:
+    shop, to = told.copy(tmp_path / "shop"), tmp_path / "proof"
+    shop.appoint(partners=["petra"])
+    ran = shop.run("audit", "ask", "special-categories", "--proof", str(to), by="petra")
+    assert ran.code == 0 and "left out, for whoever may `read_segments`: passport-" in ran.err
+    assert not [*to.glob("facts-*"), *to.glob("passport-*")]
+    taken = shop.log()[-1]
+    assert (taken["action"], taken["facts"]["kind"]) == ("evidence.exported", "answer")
+    assert taken["facts"]["sha256"] == hashlib.sha256((to / "answer.json").read_bytes()).hexdigest()
+
+
 @pytest.mark.slow
 def test_on_postgresql_too(postgres: Server, tmp_path: Path) -> None:
     shop = Shop.make(tmp_path / "shop", postgres.create())
@@ -206,6 +237,43 @@ def test_basis_on_a_past_day_knows_nothing_of_what_came_later(told: Shop, monkey
     now = ask(shop, "basis", "--segment", "groups", "--subject", STAYED)
     assert then["facts"]["admitted"] and len(then["facts"]["events"]) == 1
     assert not now["facts"]["admitted"] and now["facts"]["reason"] == "withdrawn"
+
+
+def test_basis_is_told_by_the_newest_version_too(told: Shop) -> None:
+    facts = ask(told, "basis", "--segment", "groups", "--subject", STAYED)["facts"]
+    assert facts["newest"]["policy"] != facts["policy"] and facts["newest"]["admitted"]
+
+
+def test_a_document_that_cannot_be_read_is_said_to_be_unrecorded(told: Shop, tmp_path: Path) -> None:
+    shop = told.copy(tmp_path / "shop")
+    (shop.root / "policies" / "rules.yaml").write_text("kind: policy\nname: [")
+    asked = (("basis", "--segment", "groups", "--subject", STAYED), ("gpc",), ("budget",), ("policy-approval", "--policy", "rules"))
+    for words in asked:
+        assert any("rules.yaml" in what for what in ask(shop, *words)["unrecorded"]), words
+
+
+def test_of_merged_keys_the_one_that_stands_for_them_is_judged(told: Shop, tmp_path: Path) -> None:
+    shop, to = told.copy(tmp_path / "shop"), tmp_path / "proof"
+    used = SUBJECTS[10]
+    before = ask(shop, "expired-consent", "--segment", "groups")["facts"]["builds"][0]["ended since"]
+    assert shop.run("consent", "merge", used, "--into", REFUSED, by=OFFICER).code == 0
+    for key in (used, REFUSED):
+        facts = ask(shop, "basis", "--segment", "groups", "--subject", key)["facts"]
+        assert (facts["admitted"], facts["reason"], facts["trained"], facts["outcome"]) == (False, "refused", True, "admitted")
+        assert [(each["key"], each["trained"]) for each in facts["keys"]] == [(REFUSED, False), (used, True)]
+    assert ask(shop, "excluded", "--segment", "groups", "--subject", REFUSED)["facts"]["trained"] is True
+    signals = ask(shop, "conflicting-signals", "--subject", used)["facts"]["signals"]
+    assert {row["status"]: row["becomes of it"] for row in signals if row["of"] == ADS} == {
+        "given": "said by another key of the same person, of which the strictest counts",
+        "refused": "counts",
+    }
+    assert ask(shop, "expired-consent", "--segment", "groups")["facts"]["builds"][0]["ended since"] == before + 1
+    copies = {row["copy"].split(" ")[0] for row in ask(shop, "copies-stopped", "--subject", used, "--segment", "groups")["facts"]["copies"]}
+    assert {"every", "list", "model"} <= copies
+    assert shop.run("audit", "ask", "basis", "--segment", "groups", "--subject", used, "--proof", str(to), by=OFFICER).code == 0
+    for opening in (openings := [*to.glob("opening-*")]):
+        assert verifier.main(["--trust", str(to / "log.policy"), "--opening", str(opening)]) == 0
+    assert len(openings) == 2
 
 
 def test_notice_names_the_version_and_says_where_nobody_named_one(told: Shop) -> None:
@@ -301,6 +369,16 @@ def test_one_approval_of_a_version_a_person_and_officers_alone(built: Shop) -> N
     assert built.run("policy", "approve", "rules", by=OTHER).code == 0
 
 
+def test_a_version_that_comes_back_is_approved_again_and_told_in_order(out: Shop) -> None:
+    for floor in (100, 150, 100):
+        out.write("policies", POLICY | {"cohort_floor": floor})
+        assert out.run("policy", "approve", "rules", by=OFFICER).code == 0
+    assert out.run("policy", "approve", "rules", by=OFFICER).code == 3
+    approvals = ask(out, "policy-approval", "--policy", "rules")["facts"]["approvals"]
+    assert [each["changes"] for each in approvals] == [None, ["cohort_floor: 100 -> 150"], ["cohort_floor: 150 -> 100"]]
+    assert approvals[2]["digest"] == approvals[0]["digest"] == approvals[1]["before"] and approvals[2]["before"] == approvals[1]["digest"]
+
+
 def test_the_policy_of_a_build_is_told_after_its_file_changed(told: Shop) -> None:
     answer = ask(told, "policy-of-build", "--segment", "groups", by=AUDITOR)
     assert answer["facts"]["policy"]["name"] == "rules" and answer["facts"]["released_under"] == answer["facts"]["policy"]["digest"]
@@ -328,11 +406,52 @@ def test_when_every_copy_stopped_after_a_withdrawal(told: Shop) -> None:
     rows = {row["copy"]: row for row in answer["facts"]["copies"]}
     assert any(copy.startswith("every read") for copy in rows)
     lists = [row for copy, row in rows.items() if copy.startswith("list of build")]
-    assert len(lists) >= 1 and all(row["stopped"] != "not yet" and "sweep of entry" in row["by"] for row in lists)
+    assert any("sweep of entry" in row["by"] for row in lists)  # a notice names them; of other lists nobody can say
+    assert all("sweep of entry" in row["by"] or row["stopped"] == "not on the list today" for row in lists)
     assert any("to be trained anew by 2" in row["stopped"] for copy, row in rows.items() if copy.startswith("model"))
     assert {"consent.append", "sweep.done", "notice.opened", "build.must_retrain"} <= actions(answer)
     none = ask(told, "copies-stopped", "--subject", STAYED)
     assert none["facts"]["stops"] == 0 and none["unrecorded"]
+
+
+def test_a_no_that_bears_on_no_build_stops_no_copy_of_one(told: Shop, tmp_path: Path) -> None:
+    shop = told.copy(tmp_path / "shop")
+    assert shop.run("consent", "withdraw", STAYED, THIRD, by=OFFICER).code == 0
+    answer = ask(shop, "copies-stopped", "--subject", STAYED)
+    assert [row["copy"].split(":")[0] for row in answer["facts"]["copies"]] == ["every read"]
+    assert not {"build.must_retrain", "notice.opened"} & actions(answer)
+    assert {row["recall"] for row in ask(shop, "recipients", "--subject", STAYED)["facts"]["recipients"]} == {"-"}
+
+
+def test_whoever_was_on_no_list_is_not_said_to_have_left_it(told: Shop, tmp_path: Path) -> None:
+    shop, build = told.copy(tmp_path / "shop"), told.newest("returners").id
+    absent = next(key for key in SUBJECTS[10:] if key not in REFUSING and key not in set(shop.inside(build)))
+    assert shop.run("consent", "withdraw", absent, ADS, by=OFFICER).code == 0
+    answer = ask(shop, "copies-stopped", "--subject", absent, "--segment", "returners")
+    rows = {row["copy"]: row["stopped"] for row in answer["facts"]["copies"]}
+    assert rows[f"list of build {build}"] == "not on the list today" and rows[f"model of build {build}"].endswith("marked before this no")
+    assert any("lists keep no past" in what for what in answer["unrecorded"])
+
+
+def test_recipients_and_copies_of_a_past_day_know_nothing_of_what_came_later(
+    told: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import engine.workspace
+
+    shop, today = told.copy(tmp_path / "shop"), dt.datetime.now(dt.UTC)
+    monkeypatch.setattr(engine.workspace, "now", lambda: today + dt.timedelta(days=2))
+    assert shop.run("segments", "export", "groups", "--to", str(tmp_path / "more.csv"), by=OFFICER).code == 0
+    for notice in shop.run("segments", "notices", "--json", by=OFFICER).data["notices"]:
+        assert shop.run("segments", "acknowledge", notice["notice"], by=OFFICER).code == 0
+    day = "--on", f"{today:%Y-%m-%d}"
+    then, now = (ask(shop, "recipients", "--subject", LEFT, *when)["facts"]["recipients"] for when in (day, ()))
+    assert len(now) == len(then) + 1 and "acknowledged" in str(now) and "acknowledged" not in str(then)
+    assert "not acknowledged" in str(ask(shop, "copies-stopped", "--subject", LEFT, *day)["facts"]["copies"])
+    sent, states = ask(shop, "automated-decisions", "--segment", "groups", *day), ask(shop, "erasure", *day)["facts"]["out_of_reach"]
+    assert sent["facts"]["builds"][0]["handed to"].count("mail") == 1 and any("as of today" in what for what in sent["unrecorded"])
+    assert len([row for row in states if row["out of reach"].startswith("list handed")]) == len(then)
+    waiting = [row for row in ask(shop, "past-retention", *day)["facts"]["overdue"] if row["what"].startswith("notice")]
+    assert waiting and not ask(shop, "past-retention")["facts"]["overdue"]
 
 
 def test_recipients_are_told_with_what_became_of_the_recall(told: Shop, tmp_path: Path) -> None:

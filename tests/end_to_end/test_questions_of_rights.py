@@ -13,8 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from audit.checkpoint import Checkpoint
 from audit.merkle import CompactRange, leaf_hash
 from engine.questions import record, register
+from engine.workspace import Workspace
 from tests.scenes import ANALYST, AUDITOR, CONTRACT, CUSTOMERS, GROUPS, OFFICER, POLICY, REFUSING, SUBJECTS, Shop
 
 MINE = register.QUESTIONS[13:]
@@ -262,6 +264,36 @@ def test_who_looked_and_took_and_where_it_went(told: Shop) -> None:
     assert looks[(AUDITOR, "took evidence out")] == "format .html, kind art30"
     narrowed = ask(told, "exports-and-looks", "--segment", "returners")["facts"]["looks"]
     assert not [row for row in narrowed if row["did"] == "handed a list over"]
+
+
+def test_what_is_written_while_the_log_is_looked_at_is_not_taken_for_a_cut(out: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, other, wrote = Workspace.checkpoint, out.workspace(), []
+
+    def checkpoint(workspace: Workspace) -> Checkpoint | None:
+        if not wrote and sys._getframe(1).f_code.co_name == "log_integrity":
+            wrote.append(True)
+            with other.store.transaction("meanwhile") as write:
+                write.record("test.meanwhile")
+        return real(workspace)
+
+    monkeypatch.setattr(Workspace, "checkpoint", checkpoint)
+    assert ask(out, "log-integrity")["facts"]["intact"] is True and wrote
+
+
+def test_looks_at_a_segment_are_found_by_its_builds_and_notices_too(out: Shop, tmp_path: Path) -> None:
+    build = out.newest("groups").id
+    assert out.run("segments", "export", "groups", "--to", str(tmp_path / "list.csv")).code == 0
+    assert out.run("consent", "withdraw", INSIDE, by=OFFICER).code == 0
+    (tmp_path / "notices").mkdir()
+    assert out.run("segments", "notices", "--to", str(tmp_path / "notices"), by=OFFICER).code == 0
+    assert out.run("audit", "ask", "necessity", "--segment", build, "--proof", str(tmp_path / "proof"), by=OFFICER).code == 0
+    looks = ask(out, "exports-and-looks", "--segment", "groups")["facts"]["looks"]
+    assert "handed a recall notice out" in {row["did"] for row in looks}
+    assert any(f"segment {build}" in row["of what, where to"] for row in looks if row["did"] == "asked a question")
+    others = ask(out, "exports-and-looks", "--segment", "returners")["facts"]["looks"]
+    assert "handed a recall notice out" not in {row["did"] for row in others}
+    every = ask(out, "exports-and-looks")
+    assert any("where files of evidence were put" in what for what in every["unrecorded"])
 
 
 def test_a_proof_holds_for_somebody_with_the_verifier_alone(told: Shop, tmp_path: Path) -> None:
