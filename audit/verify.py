@@ -453,17 +453,17 @@ def found(findings: list[Finding], place: str, before: str = "") -> Iterator[Non
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, verify, print; returns the exit code."""
-    given: dict[str, list[Path]] = {name: [] for name in ("key", "trust", "database", "checkpoint", "tiles", "last-seen", *MANY, "json")}
+    given: dict[str, list[str]] = {name: [] for name in ("key", "trust", "database", "checkpoint", "tiles", "last-seen", *MANY, "json")}
     try:
         for word in (words := iter(sys.argv[1:] if arguments is None else arguments)):
-            given[word.removeprefix("--")].append(Path() if word == "--json" else Path(next(words)))
-        once = {name: each[0] for name, each in given.items() if len(each) == 1 or (each and name in MANY)}
+            given[word.removeprefix("--")].append("" if word == "--json" else next(words))
+        once = {name: Path(each[0]) for name, each in given.items() if len(each) == 1 or (each and name in MANY)}
         log, whole = once.get("tiles") or once.get("database"), ("database" in once) == ("checkpoint" in once)
         if ("key" in once) == ("trust" in once) or not whole or not (log or {*MANY} & {*once}):
             raise ValueError("give --key or --trust, and a log with its checkpoint, or what was taken from one")
-        text = once["key"].read_text(encoding="utf-8") if "key" in once and once["key"].is_file() else str(once.get("key"))
+        text = once["key"].read_text(encoding="utf-8") if "key" in once and once["key"].is_file() else "".join(given["key"])
         trust = parse_policy(once["trust"].read_bytes()) if "trust" in once else Trust((parse_key(text),))
-        files = {(kind, path): path.read_bytes() for kind in MANY for path in given[kind]}
+        files = {(kind, path): Path(path).read_bytes() for kind in MANY for path in given[kind]}
     except (OSError, ValueError, KeyError, StopIteration) as error:
         print(f"{__doc__}\nerror: {type(error).__name__} {error}", file=sys.stderr)
         return 2

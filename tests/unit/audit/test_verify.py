@@ -85,6 +85,17 @@ def test_a_passport_of_a_fork_is_found_in_the_log(evidence: Evidence, elsewhere:
     assert "was signed over another root for 2 entries" in done.stdout
 
 
+def test_a_key_counts_as_it_is_spelt_and_not_as_a_path(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Base64 has slashes, which a path would lose at its end or where two meet."""
+    spelt = [str(signer(seed).verifier) for seed in range(1, 250)]
+    awkward = [key for key in spelt if key.endswith("/") or "//" in key]
+    assert awkward
+    (tmp_path / "no proof").write_text("")
+    for key in awkward:
+        assert verify.main(["--key", key, "--proof", str(tmp_path / "no proof")]) == verify.BROKEN
+        assert "is no c2sp.org/tlog-proof" in capsys.readouterr().out
+
+
 def test_the_key_may_come_from_a_file(evidence: Evidence, elsewhere: Path) -> None:
     (elsewhere / "key").write_text(KEY + "\n")
     assert run(elsewhere, "--key", "key", "--database", evidence.database, "--checkpoint", evidence.checkpoint).returncode == 0
