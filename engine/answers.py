@@ -30,6 +30,7 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from engine.files import delete
 from engine.workspace import Workspace
@@ -48,13 +49,15 @@ _FILE = "answers"
 
 @dataclass
 class Answers:
-    """Of one build, held by this process until `end`. `given`: values (float64, in units of the query) by path and digest."""
+    """Of one build, held by this process until `end`. `given`: values (float64, in units of the query) by path and digest; `mixed`: some
+    of them are about other people than those who are there now."""
 
     folder: Path
     terms: Mapping[str, Any]
     _handle: int
     _journal: Journal
     people: str | None = None
+    mixed: bool = False
     given: dict[tuple[str, str], Array] = field(default_factory=dict)
 
     @classmethod
@@ -106,15 +109,15 @@ class Answers:
         self._journal.append(json.dumps({"path": grant.path, "query": asked, "values": base64.b64encode(raw).decode()}, sort_keys=True))
         self.given[grant.path, asked] = values
 
-    def others(self, subjects: pa.Array, key: bytes) -> bool:
-        """Whether the earlier answers are about other people than `subjects`, as told by a keyed digest of all of them together."""
+    def about(self, subjects: pa.Array, key: bytes) -> None:
+        """Note whom answers are about from now on, before the first of them: a keyed digest of everybody together, in any order."""
         mac = hmac.new(key, b"people\0", hashlib.sha256)
-        for subject in sorted(subjects.to_pylist()):
-            mac.update(f"{len(subject)}:{subject}".encode())
+        for buffer in subjects.take(pc.array_sort_indices(subjects)).buffers():
+            mac.update(buffer or b"")  # of text: where each begins, and all of it
         if self.people is None:
             self.people = mac.hexdigest()
             self._journal.append(json.dumps({"people": self.people}))
-        return not hmac.compare_digest(self.people, mac.hexdigest())
+        self.mixed = not hmac.compare_digest(self.people, mac.hexdigest())
 
     def let_go(self) -> None:
         """Hold it no more, and leave it as it is."""

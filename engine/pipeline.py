@@ -41,7 +41,6 @@ def private(bench: Bench, plan: Planned) -> Build:
             bench.progress("features")
             people = features(bench, plan, inside)
         people = still_admitted(bench, plan, people)
-        others = run.meter.answers.others(people.subjects, bench.workspace.keys.split)
         plan, people = bounded(bench, plan, people, run)
         learned = learn(bench, plan, people, run)
         bench.progress("assess")
@@ -49,5 +48,5 @@ def private(bench: Bench, plan: Planned) -> Build:
         bench.progress("fairness")
         required = fairness_gate(plan, assessment)
         bench.progress("quarantine")
-        built = quarantine(bench, plan, run, admission, people, learned, assessment, required, others)
+        built = quarantine(bench, plan, run, admission, people, learned, assessment, required)
     return release.release(bench.workspace, built) if built.status is Status.QUARANTINED and required == 0 else built

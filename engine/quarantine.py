@@ -51,10 +51,8 @@ def quarantine(
     learned: Learned,
     assessment: Assessment,
     required: int,
-    others: bool,
 ) -> Build:
-    """Keep what was built where nobody reads it, and write down what may be known of it. `others`: some of what was learned is of
-    people who were there before a crash cut the build short."""
+    """Keep what was built where nobody reads it, and write down what may be known of it."""
     workspace, prepared = bench.workspace, plan.prepared
     spec, retention = prepared.spec, prepared.policy.retention
     with workspace.store.read() as session:
@@ -82,7 +80,7 @@ def quarantine(
         facts["report"] = reports.plain(reports.compose(bench, plan, run, people, assessment, (*counted, *transcript), index))
         evidence = kept.evidence | {"verdict": facts["verdict"]}
         built = builds.quarantine(kept.write, run.build.id, facts, retention.memberships, **facts["digests"], **evidence)
-        if kept.somebody_left or others:
+        if kept.somebody_left or run.meter.answers.mixed:
             builds.must_retrain(kept.write, run.build.id, retention.retrain)
     return reports.refresh(workspace, built)
 

@@ -284,8 +284,9 @@ def gathered(bench: Bench, plan: Reading) -> tuple[Admission, People]:
 def bounded(bench: Bench, plan: Planned, people: People, run: Run) -> tuple[Planned, People]:
     """The plan with every bound known, and everybody on the grid: what the spec leaves open is asked of the door, in one round.
 
-    Raises Refused where noise hides where values are.
+    This is the first stage that asks, so whom all answers are about is noted here. Raises Refused where noise hides where values are.
     """
+    run.meter.answers.about(people.subjects, bench.workspace.keys.split)
     prepared, names = plan.prepared, plan.prepared.spec.estimated
     if not names:
         return plan, people
