@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -51,6 +52,10 @@ class Opening:
     proof: tuple[bytes, ...]
     size: int
     root: bytes
+
+    def as_data(self) -> dict[str, Any]:
+        """As `audit.proof.opening` hands it to its subject."""
+        return {"value": self.value, "salt": self.salt.hex(), "index": self.index, "proof": [each.hex() for each in self.proof]}
 
 
 def write(path: Path, build: str, reasons: pa.Table, trained: pa.Array, size: int) -> Commitments:

@@ -236,8 +236,7 @@ def prove_subject(workspace: Workspace, segment: str, subject: str, to: Path) ->
             f"no leaf of build {build.id} is about this subject: they were not considered, or were erased since. No file can prove that, "
             "because it would have to open everybody's leaf; the passport proves that nobody can add one now"
         )
-    told = {"value": leaf.value, "salt": leaf.salt.hex(), "index": leaf.index, "proof": [each.hex() for each in leaf.proof]}
-    raw = proof.opening(told, release.passport(workspace, build).read_bytes())
+    raw = proof.opening(leaf.as_data(), release.passport(workspace, build).read_bytes())
     try:  # nothing is handed out that its subject could not check
         verifier.verify_opening(raw, _trust(workspace, None)._replace(quorum=(0, ())))
     except verifier.Broken as error:

@@ -221,6 +221,7 @@ class Archive:
         held = consent.history(self.session, key) or any(self.considered(build, key) for build in self.builds)
         return bool(held) or any(self.received(export, key) for export in exports.exports(self.session))
 
+    @cached_property
     def history(self) -> list[Recorded]:
         """What the subject said, by any key, and what was received until `past`; the oldest event first."""
         said = [each for key in self.keys for each in consent.history(self.session, key) if each.received_time <= self.past]

@@ -243,7 +243,7 @@ def vouch(archive: Archive, told: Draft, build: Build) -> bool:
 def _read_sets(build: Build) -> dict[str, tuple[str, ...]]:
     """Readers of each column, as the build's passport has them."""
     readers: dict[str, tuple[str, ...]] = {}
-    for each in _passport(build)["read_sets"]:
+    for each in passport(build)["read_sets"]:
         for column in each["columns"]:
             readers[column] = (*readers.get(column, ()), each["feature"])
     return dict(sorted(readers.items()))
@@ -251,14 +251,14 @@ def _read_sets(build: Build) -> dict[str, tuple[str, ...]]:
 
 def _exclusions(build: Build) -> list[tuple[str, int]]:
     """Noisy counts by reason, of the snapshot that the build showed; whoever was admitted aside."""
-    table = _passport(build)["exclusions"]
+    table = passport(build)["exclusions"]
     counts = zip(table["labels"], table["values"], strict=True)
     return [(label, max(0, round(value))) for label, value in counts if label != reason_words(Reason.ADMITTED)]
 
 
-def _passport(build: Build) -> dict[str, Any]:
-    """What the build says of itself, released or not."""
-    said: dict[str, Any] = json.loads(build.facts["passport"])
+def passport(build: Build) -> dict[str, Any]:
+    """What a build says of itself, released or not; nothing where it ended before."""
+    said: dict[str, Any] = json.loads(build.facts.get("passport", "{}"))
     return said
 
 

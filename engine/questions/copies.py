@@ -44,7 +44,7 @@ def copies_stopped(archive: Archive, asked: Asking) -> Answer:
     """When reads, lists, exports and models stopped using a subject after each no of theirs."""
     told = Draft()
     purpose = archive.build().purpose if asked.segment is not None else None
-    said = archive.history() if purpose is None else of_purpose(archive.history(), purpose)
+    said = archive.history if purpose is None else of_purpose(archive.history, purpose)
     if not (stops := [each for each in said if each.event.status.blocks]):
         told.say("this subject took nothing back and objected to nothing until then", stops=0)
         told.lack("a withdrawal, refusal or objection of this subject")
@@ -125,7 +125,7 @@ def _model(archive: Archive, told: Draft, build: Build, when: dt.datetime) -> tu
 def recipients(archive: Archive, _asked: Asking) -> Answer:
     """Which destinations were handed a list with a subject in it, and what became of each recall."""
     told, rows = Draft(), []
-    stops = [each for each in archive.history() if each.event.status.blocks]
+    stops = [each for each in archive.history if each.event.status.blocks]
     for handed in _handed(archive, stops):
         export, notices = handed.export, (*handed.named, *handed.perhaps)
         if handed.listed:

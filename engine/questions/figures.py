@@ -14,8 +14,7 @@ from audit.wording import number, small
 from engine import copies, planning
 from engine.considered import CONSIDERED
 from engine.questions.archive import Archive
-from engine.questions.builds import about, today, vouch
-from engine.questions.protection import passport
+from engine.questions.builds import about, passport, today, vouch
 from engine.questions.question import ON, SEGMENT, SUBJECT, Answer, Asking, Draft, Question
 from governance import budget, entries
 from governance.builds import Build
@@ -68,15 +67,15 @@ def budget_left(archive: Archive, _asked: Asking) -> Answer:
             rows.append((each.account, each.purpose or "all, the cap", each.period.value, *shown))
     head = ("account", "purpose", "period", "ε allowed", "ε spent", "ε left", "ε over a lifetime", "at δ")
     told.table("accounts", list(dict.fromkeys(rows)), head)
-    reserved = [entry.parsed | {"index": entry.index} for entry in archive.entries("budget.reserved", until=archive.past)]
+    entered = archive.entries("budget.reserved", until=archive.past)
+    reserved = [entry.parsed | {"index": entry.index} for entry in entered]
     _spenders(archive, told, reserved)
-    newest = archive.entries("budget.reserved", last=SHOWN, until=archive.past)
     told.table(
         "spending",
         [(e["at"][:19], e["principal"], e["facts"]["label"], f"{e['facts']['epsilon']:g}", e["index"]) for e in reserved[-SHOWN:]],
         ("at", "who", "for", "ε", "entry"),
     )
-    for entry in newest:
+    for entry in entered[-SHOWN:]:
         told.rest_on(entry, "a reservation, with the account's running total")
     if len(reserved) > SHOWN:
         told.say(f"{len(reserved) - SHOWN} older reservations are not shown; ask with --on")

@@ -58,7 +58,7 @@ def basis(archive: Archive, _asked: Asking) -> Answer:
             told.attach(f"policy-{version.name}-newest.json", archive.text(version))
             found = _could(archive, told, kept.contract, version, spec, since)
             told.fact(newest={"policy": version.digest(), "admitted": Reason.ADMITTED in found, "reason": found[0].name.lower()})
-    said = of_purpose(archive.history(), build.purpose)
+    said = of_purpose(archive.history, build.purpose)
     events(archive, told, said)
     if not said:
         told.lack(f"anything that this subject said about {build.purpose} until then")
@@ -106,14 +106,14 @@ def _newest(archive: Archive, told: Draft, pinned: Policy) -> tuple[Policy, str]
 
 def _place(archive: Archive) -> str | None:
     """Where the subject lives, as the latest event that names a place tells; None where none does."""
-    named = [each.event.jurisdiction for each in archive.history() if each.event.jurisdiction and each.event.event_time <= archive.past]
+    named = [each.event.jurisdiction for each in archive.history if each.event.jurisdiction and each.event.event_time <= archive.past]
     return named[-1] if named else None
 
 
 def notice(archive: Archive, asked: Asking) -> Answer:
     """Which notices a subject was shown, when, by which capture, and what their text was."""
     told = Draft()
-    said = archive.history() if asked.segment is None else of_purpose(archive.history(), archive.build().purpose)
+    said = archive.history if asked.segment is None else of_purpose(archive.history, archive.build().purpose)
     with_notice = [each for each in said if each.event.notice_version or each.event.notice_hash]
     told.say(
         f"{len(with_notice)} of {len(said)} consent events of this subject name the notice that was shown",

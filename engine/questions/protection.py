@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import Any
 
 from engine import copies
 from engine.copies import Kind
 from engine.planning import Prepared, decided
 from engine.questions.archive import Archive
-from engine.questions.builds import today, vouch
+from engine.questions.builds import passport, today, vouch
 from engine.questions.question import ON, SEGMENT, SUBJECT, Answer, Asking, Draft, Question
 from engine.sweep import LIVE
 from engine.wording import duration_words, reason_words
@@ -31,7 +29,7 @@ SHOWN = 10
 def children(archive: Archive, asked: Asking) -> Answer:
     """Which rule about children each build was under, who told them apart, and how many were left out for it."""
     told, rows = Draft(), []
-    for build in shown(archive, told):
+    for build in (looked_at := shown(archive, told)):
         plan = archive.plan(build)
         kept = archive.documents(plan)
         told.rest_on(archive.planned(plan), f"the policy and the contract that build {build.id} was under")
@@ -48,7 +46,7 @@ def children(archive: Archive, asked: Asking) -> Answer:
             told.lack(f"who is a child in dataset `{kept.contract.name}`: its contract names neither `subject.born` nor `subject.child`")
         vouch(archive, told, build)
     told.table("builds", rows, ("build", "segment", "rule", "told by", "left out as children, noisy"))
-    for build in shown(archive, Draft()) if asked.subject is not None else ():
+    for build in looked_at if asked.subject is not None else ():
         for key in archive.keys:
             if (row := archive.considered(build, key)) is not None:
                 reason = Reason(row["reason"])
@@ -127,8 +125,9 @@ def past_retention(archive: Archive, _asked: Asking) -> Answer:
     """What is here longer than documents allow, and what nobody limited."""
     told = Draft()
     rows: list[tuple[str, ...]] = []
+    lists = {copy.of for copy in copies.copies(archive.workspace) if copy.kind in (Kind.MEMBERSHIP, Kind.RELEASE)}
     for build in archive.of_segment():
-        rows += _overdue(archive, build)
+        rows += _overdue(archive, build, listed=build.id in lists)
     today(archive, told, "states of builds, their ends and lists")
     for notice in exports.notices(archive.session):
         if notice.created <= archive.past and (notice.acknowledged is None or notice.acknowledged > archive.past):
@@ -160,7 +159,7 @@ def past_retention(archive: Archive, _asked: Asking) -> Answer:
     return told.answer()
 
 
-def _overdue(archive: Archive, build: Build) -> Iterator[tuple[str, str, str, str]]:
+def _overdue(archive: Archive, build: Build, listed: bool) -> Iterator[tuple[str, str, str, str]]:
     if build.status in LIVE:
         for end, what in ((build.expires, "its release or its wait has expired"), (build.listed_until, "its lists have")):
             if end is not None and archive.past >= end:
@@ -169,8 +168,7 @@ def _overdue(archive: Archive, build: Build) -> Iterator[tuple[str, str, str, st
             why = "somebody whose rows trained it may not be used any more"
             yield f"model of build {build.id}", why, f"{build.retrain_by:%Y-%m-%d}", f"consentric build {build.segment}"
         return
-    kept = [copy for copy in copies.copies(archive.workspace) if copy.of == build.id and copy.kind in (Kind.MEMBERSHIP, Kind.RELEASE)]
-    if kept:
+    if listed:
         yield f"lists of build {build.id}", f"it is {build.status}", f"{build.created:%Y-%m-%d}", "consentric sweep"
 
 
@@ -179,7 +177,7 @@ def automated_decisions(archive: Archive, asked: Asking) -> Answer:
     told, rows = Draft(), []
     handed = [each for each in exports.exports(archive.session) if each.finished and each.finished <= archive.past]
     today(archive, told, "states of builds, and who is on lists")
-    for build in shown(archive, told):
+    for build in (looked_at := shown(archive, told)):
         approvals = [one for one in archive.approvals(build) if one.created <= archive.past]
         said = [f"{one.principal} ({one.verdict})" for one in approvals]
         went = [f"{each.destination} on {each.created:%Y-%m-%d}" for each in handed if each.build == build.id]
@@ -192,7 +190,7 @@ def automated_decisions(archive: Archive, asked: Asking) -> Answer:
         rows.append((build.id, build.segment, build.status, how, ", ".join(said) or "nobody", "; ".join(went) or "nobody"))
     told.table("builds", rows, ("build", "segment", "status", "model", "looked at by", "handed to"))
     told.say("every list is made by a model; people look at a build as a whole before its release, and at no single person on it")
-    for build in shown(archive, Draft()) if asked.subject is not None else ():
+    for build in looked_at if asked.subject is not None else ():
         for key in archive.keys:
             row = archive.member(build, key)
             told.say(
@@ -206,20 +204,14 @@ def automated_decisions(archive: Archive, asked: Asking) -> Answer:
     return told.answer()
 
 
-def shown(archive: Archive, told: Draft) -> Iterator[Build]:
+def shown(archive: Archive, told: Draft) -> list[Build]:
     """The newest builds that were asked for and kept what they found; of others the answer says how many there are."""
     kept = [build for build in archive.of_segment() if "passport" in build.facts]
     if len(kept) > SHOWN:
         told.say(f"{len(kept) - SHOWN} older builds are not looked at; ask with --segment or --on")
     if not kept:
         told.lack("any build: nothing was built until then")
-    yield from kept[:SHOWN]
-
-
-def passport(build: Build) -> dict[str, Any]:
-    """What a build says of itself, released or not; nothing where it ended before."""
-    said: dict[str, Any] = json.loads(build.facts.get("passport", "{}"))
-    return said
+    return kept[:SHOWN]
 
 
 CHILDREN = Question("children", "How were children's data treated?", Action.READ_SEGMENTS, children, takes=SEGMENT | SUBJECT | ON)

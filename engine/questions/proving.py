@@ -90,8 +90,7 @@ def _files(workspace: Workspace, asked: Asked) -> Iterator[tuple[str, str]]:
         if leaf := considered.opening(path, build, key):
             before[build] += 1
             more = f"-{before[build]}" if before[build] > 1 else ""
-            told = {"value": leaf.value, "salt": leaf.salt.hex(), "index": leaf.index, "proof": [each.hex() for each in leaf.proof]}
-            yield f"opening-{build}{more}.json", opening(told, _passport(workspace, build)).decode()
+            yield f"opening-{build}{more}.json", opening(leaf.as_data(), _passport(workspace, build)).decode()
 
 
 def _passport(workspace: Workspace, build: str) -> bytes:

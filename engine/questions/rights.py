@@ -33,7 +33,7 @@ def subject_access(archive: Archive, asked: Asking) -> Answer:
     answer = access.access(archive.workspace, asked.subject or "")
     told.say(access.as_text(answer), answer=access.as_data(answer))
     told.say("as a page for the subject: `consentric rights access KEY --html FILE`")
-    for recorded in archive.history()[-SHOWN:]:
+    for recorded in archive.history[-SHOWN:]:
         told.rest_on(archive.said(recorded), "the salted commitment to what they said")
     for build in archive.builds:
         if any(archive.considered(build, key) for key in keys):

@@ -38,7 +38,7 @@ def gpc(archive: Archive, asked: Asking) -> Answer:
     if asked.subject is None:
         _counted(archive, told)
         return told.answer()
-    heard = [each for each in archive.history() if is_gpc(each)]
+    heard = [each for each in archive.history if is_gpc(each)]
     events(archive, told, heard)
     if not heard:
         told.lack("a GPC signal of this subject")
@@ -77,7 +77,7 @@ def conflicting_signals(archive: Archive, _asked: Asking) -> Answer:
     """Where what a subject said of a purpose contradicts itself: which counts, and why the others do not."""
     told, rows, found = Draft(), [], 0
     for contract, policy, purpose, keys, reason in _verdicts(archive, told):
-        said = [each for each in of_purpose(archive.history(), purpose) if each.event.subject in keys]
+        said = [each for each in of_purpose(archive.history, purpose) if each.event.subject in keys]
         if len({each.event.status for each in said}) < 2:
             continue
         found += 1
@@ -120,9 +120,10 @@ def _lost(loser: Recorded, winner: Recorded | None, purpose: str) -> str:
 
 def _verdicts(archive: Archive, told: Draft) -> Iterator[tuple[Contract, Policy, str, frozenset[str], Reason]]:
     """Of each purpose of each policy, as it is today, what the subject comes to, by each key that stands for others or itself."""
+    standing = archive.standing(archive.past)
     for contract, policy in _pairs(archive, told):
         for purpose in policy.purposes:
-            for head, keys in archive.standing(archive.past).items():
+            for head, keys in standing.items():
                 yield contract, policy, purpose, keys, archive.reason(contract, policy, purpose, head)
 
 
