@@ -13,15 +13,11 @@ import io
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
 
-from audit import wording
-
-if TYPE_CHECKING:
-    from jinja2 import Template
+from audit import pages, wording
 
 Row = Mapping[str, str]
 """Cells by the name of their column; an empty one is shown as such."""
@@ -86,7 +82,9 @@ class Document:
 
 def render(document: Document) -> str:
     """The page. Autoescaped: nothing in the document can become markup."""
-    return _template().render(document=document)
+    filters = wording.sentence, wording.moment, wording.quoted, breakable
+    page = pages.template("record.html", *filters)
+    return page.render(document=document)
 
 
 def as_data(document: Document) -> dict[str, Any]:
@@ -121,15 +119,3 @@ def _lines(section: Section) -> Iterator[str]:
 def breakable(text: str) -> Markup:
     """As `wording.quoted`; a dotted or underscored name may go on in the next line after its dots and underscores."""
     return Markup(_JOINT.sub(r"\1<wbr>", str(wording.quoted(text))))
-
-
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("audit"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    for words in (wording.sentence, wording.moment, wording.quoted, breakable):
-        environment.filters[words.__name__] = words
-    return environment.get_template("record.html")

@@ -12,18 +12,13 @@ import datetime as dt
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache
-from typing import TYPE_CHECKING
 
-from audit import fairness_page, plots, wording
+from audit import fairness_page, pages, plots, wording
 from audit.clusters_page import Clusters
 from audit.explanation_page import Explanation
 from audit.fairness import FairnessFinding, Verdict, worst
 from audit.uplift_page import Uplift
 from audit.value_page import Value
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 
 class Status(StrEnum):
@@ -308,18 +303,7 @@ class Report:
 
 def render(report: Report) -> str:
     """The page. Autoescaped: nothing in the report can become markup."""
-    return _template().render(report=report, summary=_summary(report))
-
-
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("audit"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.globals.update(plots=plots, worst=worst, fairness_page=fairness_page)
-    for words in (
+    filters = (
         wording.count,
         wording.number,
         wording.percent,
@@ -330,9 +314,9 @@ def _template() -> Template:
         wording.day,
         wording.quoted,
         wording.minus,
-    ):
-        environment.filters[words.__name__] = words
-    return environment.get_template("report.html")
+    )
+    page = pages.template("report.html", *filters, plots=plots, worst=worst, fairness_page=fairness_page)
+    return page.render(report=report, summary=_summary(report))
 
 
 def _summary(report: Report) -> str:

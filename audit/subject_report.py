@@ -9,13 +9,8 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
 
-from audit import wording
-
-if TYPE_CHECKING:
-    from jinja2 import Template
+from audit import pages, wording
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +154,6 @@ class Answer:
 
 def render(answer: Answer) -> str:
     """The page. Autoescaped: nothing in the answer can become markup."""
-    return _template().render(answer=answer)
-
-
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("audit"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    for words in (wording.number, wording.sentence, wording.moment, wording.small):
-        environment.filters[words.__name__] = words
-    return environment.get_template("subject.html")
+    filters = wording.number, wording.sentence, wording.moment, wording.small
+    page = pages.template("subject.html", *filters)
+    return page.render(answer=answer)
