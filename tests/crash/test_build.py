@@ -34,17 +34,6 @@ KILLED = -9
 
 
 @pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    with Nursery() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    return Shop.make(tmp_path_factory.mktemp("made") / "shop")
-
-
-@pytest.fixture(scope="module")
 def built(made: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     shop = made.copy(tmp_path_factory.mktemp("built") / "shop")
     assert shop.run("build", "groups").code == 0

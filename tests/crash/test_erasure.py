@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,12 +27,6 @@ STEPS = (
 """Where a crash differs from the one before; each transaction and file has more such places, which tests of their own crash at."""
 
 INTENDED = STEPS.index("erase-intent:after-commit")
-
-
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    with Nursery() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

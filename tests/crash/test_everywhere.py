@@ -44,12 +44,6 @@ class Whole:
 
 
 @pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    with Nursery() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def templates() -> Iterator[Templates]:
     made = Templates()
     yield made

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +24,6 @@ FIRST = "answer:after-sync#3"
 
 NEXT = "answer:after-sync"
 """The first that a resumed build commits."""
-
-
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    with Nursery() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    return Shop.make(tmp_path_factory.mktemp("made") / "shop")
 
 
 def variables(shop: Shop, **more: str) -> dict[str, str]:
