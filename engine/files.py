@@ -101,10 +101,15 @@ def whole_file(target: Path, name: str) -> Iterator[Path]:
         place_file(partial, target, name)
 
 
+def draft_of(target: Path) -> Path:
+    """Where a file is written before it is whole."""
+    return target.with_name(f".{target.name}{PARTIAL}")
+
+
 @contextmanager
 def draft_file(target: Path) -> Iterator[Path]:
     """A file to write beside `target`, held by one writer at a time; removed at the end of the block, unless it was placed."""
-    partial = target.with_name(f".{target.name}{PARTIAL}")
+    partial = draft_of(target)
     with _held(partial):
         placed = os.stat(partial).st_ino
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from engine import roles
 from engine.exporting.kind import FORMS, Kind
-from engine.files import draft_file, place_file
+from engine.files import draft_file, draft_of, place_file
 from engine.workspace import Workspace, WorkspaceError
 from governance.roles import Action
 
@@ -39,12 +39,13 @@ def place(workspace: Workspace, kind: Kind, to: Path, force: bool, beside: Colle
     file = to.resolve()
     if file.suffix not in FORMS[kind]:
         raise WorkspaceError(f"`--to`: got `{to.name}`, expected a name that ends in {' or '.join(FORMS[kind])}")
+    cut = draft_of(file).exists() and not file.exists()  # a crash came between what stands beside and the file itself
     if not file.parent.is_dir():
         raise WorkspaceError(f"`--to`: got `{to}`, expected a file in a folder that exists")
     for each in (file, *(file.with_name(file.name + more) for more in beside)):
         if each.is_dir():
             raise WorkspaceError(f"`--to`: got `{each}`, which is a folder, expected a file")
-        if each.exists() and not force:
+        if each.exists() and not (force or cut):
             raise WorkspaceError(f"`--to`: got `{each}`, which is there already, expected a new file, or `--force` to replace it")
     return Place(kind, file)
 

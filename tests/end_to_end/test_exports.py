@@ -69,6 +69,16 @@ def test_a_file_is_replaced_only_by_force(out: Shop, tmp_path: Path) -> None:
     assert file.read_text().startswith('{"entry":')
 
 
+def test_what_a_crash_left_of_an_export_is_no_hindrance(out: Shop, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "log.csv.checkpoint").write_text("placed")
+    (folder / ".log.csv.partial").write_text("half")
+    export(out, "log", folder / "log.csv")
+    assert sorted(path.name for path in folder.iterdir()) == ["log.csv", "log.csv.checkpoint"]
+    assert (folder / "log.csv.checkpoint").read_text() != "placed"
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
