@@ -1,15 +1,19 @@
 """The vocabulary: fideslang's data categories and data uses, which of them exist, and what a pattern covers.
 
-fideslang 3, `fideslang.default_taxonomy`. A key's ancestors are its dotted prefixes. Loading it takes about half a
-second, so it happens when the first key is looked up; covering is a matter of text alone and loads nothing.
+fideslang 3, `fideslang.default_taxonomy`. A key's ancestors are its dotted prefixes. Importing the library takes longer than most
+commands' own work, so its keys are read off its source, where they stand as literals; were they not there, it would be imported.
+Covering is a matter of text alone and loads nothing.
 """
 
 from __future__ import annotations
 
+import ast
 import difflib
+import importlib.util
 from collections.abc import Iterable
 from enum import StrEnum
 from functools import cache
+from pathlib import Path
 
 EVERYTHING = "*"
 """The pattern that covers every key."""
@@ -37,9 +41,28 @@ class Vocabulary(StrEnum):
     USE = "data use"
 
 
+_SOURCES = {Vocabulary.CATEGORY: "data_categories.py", Vocabulary.USE: "data_uses.py"}
+
+
 @cache
 def keys(vocabulary: Vocabulary) -> frozenset[str]:
-    """All keys of a vocabulary."""
+    """All keys of a vocabulary, of the version of fideslang that is installed."""
+    return written(vocabulary) or asked(vocabulary)
+
+
+def written(vocabulary: Vocabulary) -> frozenset[str]:
+    """The keys that stand in the library's source; none where it is not the source that is known here."""
+    found = importlib.util.find_spec("fideslang")
+    source = Path(found.origin).parent / "default_taxonomy" / _SOURCES[vocabulary] if found and found.origin else None
+    if source is None or not source.is_file():
+        return frozenset()
+    named = (each for each in ast.walk(ast.parse(source.read_bytes())) if isinstance(each, ast.keyword) and each.arg == "fides_key")
+    values = [each.value.value if isinstance(each.value, ast.Constant) else None for each in named]
+    return frozenset() if None in values else frozenset(map(str, values))
+
+
+def asked(vocabulary: Vocabulary) -> frozenset[str]:
+    """The same, of the library itself."""
     from fideslang.default_taxonomy import DEFAULT_TAXONOMY
 
     entries = DEFAULT_TAXONOMY.data_category if vocabulary is Vocabulary.CATEGORY else DEFAULT_TAXONOMY.data_use

@@ -7,12 +7,22 @@ import sys
 
 import pytest
 
-from policies.taxonomy import Vocabulary, ancestors, covers, keys, known, known_pattern, nearest, reaches
+from policies.taxonomy import Vocabulary, ancestors, asked, covers, keys, known, known_pattern, nearest, reaches, written
 
 
 def test_fideslang_is_at_hand() -> None:
     assert len(keys(Vocabulary.CATEGORY)) == 85 and len(keys(Vocabulary.USE)) == 56
     assert known(Vocabulary.USE, "marketing.advertising") and not known(Vocabulary.CATEGORY, "marketing.advertising")
+
+
+@pytest.mark.parametrize("vocabulary", Vocabulary)
+def test_the_keys_that_are_read_off_the_source_are_those_of_the_library(vocabulary: Vocabulary) -> None:
+    assert written(vocabulary) == asked(vocabulary)
+
+
+def test_a_library_of_another_build_is_asked_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("policies.taxonomy._SOURCES", {Vocabulary.USE: "elsewhere.py"})
+    assert keys.__wrapped__(Vocabulary.USE) == asked(Vocabulary.USE)
 
 
 @pytest.mark.parametrize("vocabulary", Vocabulary)
@@ -54,6 +64,9 @@ def test_nearest() -> None:
     assert nearest("zzz", ["amount"]) is None
 
 
-def test_reading_module_does_not_load_fideslang() -> None:
-    code = "import sys, policies.reading, policies.deciding; sys.exit('fideslang' in sys.modules)"
+def test_looking_up_a_key_does_not_load_fideslang() -> None:
+    code = (
+        "import sys, policies.reading, policies.deciding\nfrom policies.taxonomy import *\nassert known(Vocabulary.USE, 'marketing')\n"
+        "sys.exit('fideslang' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
