@@ -27,7 +27,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is on the path")]
 
-PAGES = ("groups", "returners", "worth", "persuadable", "subject")
+PAGES = ("groups", "returners", "worth", "persuadable", "subject", "map", "moved")
 SCREENS = {"desk": (1280, "light"), "phone": (375, "dark")}
 QUICK = {"resultTypes": ["violations"], "elementRef": False}
 """What axe is to tell: all rules run, and what they have no fault to find with is not listed."""
@@ -78,7 +78,19 @@ def pages(made: Shop, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
         assert built.code == 0, built.err
     told = shop.root / "reports" / "subject.html"
     assert shop.run("rights", "access", SUBJECTS[0], "--html", str(told), by=OFFICER).code == 0
-    return {name: shop.root / "reports" / f"{name}.html" for name in PAGES}
+    return {path.stem: path for path in (shop.root / "reports").glob("*.html")} | lain(made.copy(shop.root.parent / "lain"))
+
+
+def lain(shop: Shop) -> dict[str, Path]:
+    """The page of areas of a map, and that of a tree's branches since these were released: with who moved."""
+    pages = {}
+    for name, method, shows in (("map", "map", "Self-organising map"), ("moved", "hierarchy", "Who moved")):
+        shop.write("segments", GROUPS | {"model": {"type": "clusters", "k": 4, "method": method}})
+        assert shop.run("build", "groups").code == 0 and shop.run("approve", "groups", by=OFFICER).code == 0
+        pages[name] = Path(shutil.copy(shop.root / "reports" / "groups.html", shop.root / "reports" / f"{name}.html"))
+        assert shows in pages[name].read_text()
+    assert "Hierarchy" in pages["moved"].read_text()
+    return pages
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +131,7 @@ def test_a_page_is_whole_and_quiet_and_loads_nothing(pages: dict[str, Path], bro
         assert seen.asked == [pages[name].as_uri()]
 
 
-@pytest.mark.parametrize(("name", "screen"), list(zip(PAGES, ("phone", "desk", "desk", "phone", "phone"), strict=True)))
+@pytest.mark.parametrize(("name", "screen"), list(zip(PAGES, ("phone", "desk", "desk", "phone", "phone", "phone", "desk"), strict=True)))
 def test_axe_finds_nothing_that_keeps_people_out(pages: dict[str, Path], browser: Any, name: str, screen: str) -> None:
     """Each page once, as a look takes seconds; both widths and palettes, which all pages share."""
     with Seen(browser, pages[name], *SCREENS[screen]) as seen:
