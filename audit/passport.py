@@ -17,6 +17,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -157,10 +158,6 @@ class LogProof:
     checkpoint: str
 
 
-_PASSPORT = TypeAdapter(Passport)
-_PROOF = TypeAdapter(LogProof)
-
-
 def dump(passport: Passport) -> bytes:
     """The passport as canonical JSON, which `digest` is over. Raises ValueError for what JSON cannot hold, an infinite ε for one."""
     return verify.canonical(_plain(passport))
@@ -169,7 +166,7 @@ def dump(passport: Passport) -> bytes:
 def parse(raw: bytes) -> Passport:
     """The inverse of `dump`. Raises IntegrityError, also for a field more or a number written differently."""
     try:
-        passport = _PASSPORT.validate_json(raw)
+        passport = _passports().validate_json(raw)
     except ValidationError as error:
         raise IntegrityError(f"not a passport: {error.errors()[0]['msg']} at `{'.'.join(map(str, error.errors()[0]['loc']))}`") from error
     if dump(passport) != raw:
@@ -199,7 +196,7 @@ def issue(passport: Passport, proof: LogProof, signer: Signer) -> bytes:
         "_type": verify.STATEMENT_TYPE,
         "subject": [subject],
         "predicateType": verify.PREDICATE_TYPE,
-        "predicate": {"passport": _plain(passport), "log": _PROOF.dump_python(proof, mode="json")},
+        "predicate": {"passport": _plain(passport), "log": _proofs().dump_python(proof, mode="json")},
     }
     envelope = dsse.seal(verify.PAYLOAD_TYPE, verify.canonical(statement), signer)
     read(envelope, signer.verifier)
@@ -208,7 +205,9 @@ def issue(passport: Passport, proof: LogProof, signer: Signer) -> bytes:
 
 def read(envelope: bytes, verifier: Verifier) -> tuple[Passport, LogProof]:
     """Verify a passport as an outsider does, and parse it. Raises IntegrityError with every finding."""
-    findings, _ = verify.verify_passport(envelope, verify.parse_key(str(verifier)))
+    findings: list[verify.Finding] = []
+    with verify.found(findings, "passport"):
+        verify.verify_passport(envelope, verify.parse_key(str(verifier)))
     if findings:
         raise IntegrityError("; ".join(f"{finding.place} {finding.problem}" for finding in findings))
     return contents(envelope)
@@ -217,13 +216,24 @@ def read(envelope: bytes, verifier: Verifier) -> tuple[Passport, LogProof]:
 def contents(envelope: bytes) -> tuple[Passport, LogProof]:
     """What an envelope holds, unverified."""
     predicate = json.loads(base64.b64decode(json.loads(envelope)["payload"]))["predicate"]
-    return parse(verify.canonical(predicate["passport"])), _PROOF.validate_python(predicate["log"])
+    return parse(verify.canonical(predicate["passport"])), _proofs().validate_python(predicate["log"])
 
 
 def _plain(passport: Passport) -> object:
     """As JSON values, with whole numbers given for real ones made real."""
-    plain: dict[str, Any] = _PASSPORT.dump_python(_PASSPORT.validate_python(asdict(passport)), mode="json")
+    plain: dict[str, Any] = _passports().dump_python(_passports().validate_python(asdict(passport)), mode="json")
     for cost in (plain["privacy"], plain["snapshot"]):
         if cost["block"] is None:
             del cost["block"]
     return {name: value for name, value in plain.items() if name != "model" or value is not None}
+
+
+@cache
+def _passports() -> TypeAdapter[Passport]:
+    """Made when the first passport is read or written: it takes longer than most that asks for none."""
+    return TypeAdapter(Passport)
+
+
+@cache
+def _proofs() -> TypeAdapter[LogProof]:
+    return TypeAdapter(LogProof)

@@ -1,8 +1,9 @@
-"""What is taken from the log for somebody who has nothing else of it: an entry (C2SP tlog-proof), and a subject's own leaf.
+"""What is taken from the log for somebody who has nothing else of it: an entry (C2SP tlog-proof), and what an entry commits to.
 
 A `.tlog-proof` holds the entry itself as extra data, its place, the hashes that lead from it to a root, and the checkpoint of that
-root with what witnesses signed of it. An opening holds a leaf of a build's commitments and the build's passport, which has their
-root: whoever holds it sees their own leaf, and nobody else's. Both verify with `audit.verify` alone.
+root with what witnesses signed of it. An opening holds that of an entry with a salted commitment, and what is committed to: a leaf of
+whom a build considered, a leaf of a batch of consent events, or an officer's answer. Whoever holds a leaf sees nobody else's. Both
+verify with `audit.verify` alone.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ def entry_proof(connection: Connection, index: int, checkpoint: Checkpoint) -> s
     return "".join(f"{line}\n" for line in lines) + f"\n{checkpoint.note}"
 
 
-def opening(leaf: Mapping[str, Any], passport: bytes) -> bytes:
-    """The file for a subject: `leaf` has value, salt, index and proof, `passport` is the envelope of its build."""
-    document = {"type": verify.OPENING, "opening": dict(leaf), "passport": json.loads(passport)}
-    return json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n"
+def opening(opened: Mapping[str, Any], proof: str) -> str:
+    """What an entry commits to, as a file: `opened` has value and salt, of a leaf its index and proof too; `proof` is the entry's."""
+    return json.dumps({"type": verify.OPENING, "opening": dict(opened), "proof": proof}, ensure_ascii=False, indent=1) + "\n"

@@ -34,11 +34,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 BROKEN, SLOT, CHUNK, WIDTH, MOST_FINDINGS = 6, 4096, 1 << 14, 256, 100
 PAYLOAD_TYPE, STATEMENT_TYPE = "application/vnd.in-toto+json", "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE, OPENING = "https://consentric.dev/passport/v1", "https://consentric.dev/opening/v1"
-RELEASED, ROTATED, ROTATION = "build.released", "key.rotated", "consentric.dev/key-rotation/v1"
+RELEASED, ANSWERED, ROTATED, ROTATION = "build.released", "question.answered", "key.rotated", "consentric.dev/key-rotation/v1"
 PROOF, COMMITMENT, MANY = "c2sp.org/tlog-proof@v1", b"consentric.dev/commitment/v1", ("proof", "passport", "opening")
 ENTRIES, NODES = [("idx", "INTEGER", 1), ("body", "BLOB", 0)], [("level", "SMALLINT", 1), ("idx", "INTEGER", 2), ("hash", "BLOB", 0)]
 TABLES = {"log_entries": ENTRIES, "log_nodes": NODES}  # of each column name, type, and place in the key
+LEAVES = {"build.quarantined": ("consent_root", "consent_leaves"), "consent.append": ("root", "events"), ANSWERED: ("answer", "")}
 REASONS = "admitted,never asked,requested,refused,withdrawn,objected,expired,invalidated,no notice,no basis,child,merged".split(",")  # noqa: SIM905 (one line)
+FIELDS = """subject purpose status event_time received_time valid_until basis notice_version notice_hash controller jurisdiction method
+raw_signal decoded""".split()  # noqa: SIM905 (two lines)
 Link = tuple[int, bytes, bytes | None]  # an entry of the log, at an index, after a root where that is known
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, OSError, sqlite3.Error)
 
@@ -85,21 +88,19 @@ class Key(NamedTuple):
 def parse_key(text: str, algorithm: int = 1) -> Key:
     """Read a verifier key: 1 Ed25519 of a log, 4 cosignatures of a witness. Raises ValueError."""
     name, hexadecimal, encoded = [*text.strip().split("+", 2), "", ""][:3]
-    raw = decode(encoded)
-    expected = sha(name.encode(errors="surrogateescape"), b"\n", raw)[:4]
+    expected = sha(name.encode(errors="surrogateescape"), b"\n", raw := decode(encoded))[:4]
     if len(raw) != 33 or raw[0] != algorithm or not name or hexadecimal != expected.hex():
         raise ValueError(f"expected a verifier key `name+hash+key` of algorithm {algorithm}, got `{text}`")
     return Key(name, expected, raw[1:])
 
 
 class Trust(NamedTuple):
-    """Whom to believe. `quorum`: a witness, or (how many, of which quorums). `chain`: keys of a log that rotated its own, in order, each
-    with the last size that the one before it signed."""
+    """Whom to believe. `quorum`: a witness, or (how many, of which quorums)."""
 
     logs: tuple[Key, ...] = ()
     witnesses: tuple[Key, ...] = ()
     quorum: Any = (0, ())
-    chain: tuple[tuple[int, Key], ...] = ()
+    chain: tuple[tuple[int, Key], ...] = ()  # keys of a log that rotated its own, each with the last size that the one before it signed
 
     def signing(self, size: int | None = None) -> tuple[Key, ...]:
         """Those that may have signed a tree of that size; without one, all."""
@@ -178,11 +179,10 @@ def slots(path: Path) -> tuple[list[tuple[str, str]], list[Finding]]:
         data = file.read(2 * SLOT + 1)
         for place, raw in (("checkpoint slot 0", data[:SLOT]), ("checkpoint slot 1", data[SLOT:])):
             with found(findings, place):
-                if sha(raw[32:]) != raw[:32] or len(raw) != SLOT:
+                rest = (note := raw[32 : 36 + int.from_bytes(raw[32:36], "big")]).ljust(SLOT - 32, b"\0")
+                if raw != sha(rest) + rest:
                     raise Broken("damaged: an edit, or a write that a crash interrupted and the next command mends")
-                if raw[(end := 36 + int.from_bytes(raw[32:36], "big")) :].strip(b"\0"):
-                    raise Broken("holds something behind its note")
-                notes.append((place, raw[36:end].decode(errors="replace")))
+                notes.append((place, note[4:].decode(errors="replace")))
     return notes, findings
 
 
@@ -208,23 +208,19 @@ def follow(trust: Trust, links: Iterable[Link]) -> tuple[Trust, list[Finding]]:
 
 
 def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes], root: bytes) -> None:
-    """Climb PATH(index, D[size]) of RFC 6962, section 2.1.1, whose last hash is that of the other half. Raises Broken."""
-
-    def climb(index: int, size: int, path: Sequence[bytes]) -> bytes:
-        if not 0 <= index < size or (size == 1) != (not path):
-            raise Broken("the inclusion proof is too long or too short, or its leaf is outside the tree")
-        if size == 1:
-            return leaf
-        half, last, rest = 1 << (size - 1).bit_length() - 1, path[-1], path[:-1]
-        return sha(b"\1", climb(index, half, rest), last) if index < half else sha(b"\1", last, climb(index - half, size - half, rest))
-
-    if len(leaf) != 32 or climb(index, size, proof) != root:
-        raise Broken("the inclusion proof does not lead to the signed root")
+    """Climb from a leaf to the root (RFC 9162, section 2.1.3.2; the tree is that of RFC 6962). Raises Broken."""
+    node, at, last = leaf, index, size - 1  # at each level: the node, its place, and the last place that there is
+    for sibling in proof:
+        while at == last and at and not at % 2:  # the last of an odd number has no sibling
+            at, last = at >> 1, last >> 1
+        node = sha(b"\1", sibling, node) if at % 2 else sha(b"\1", node, sibling)
+        at, last = at >> 1, last >> 1 if last else -1
+    if not 0 <= index < size or last or len(leaf) != 32 or node != root:
+        raise Broken("the inclusion proof does not lead to the signed root: it is of another entry or tree, or too long or too short")
 
 
 def recompute(database: sqlite3.Connection, step: int, sizes: set[int]) -> tuple[int, dict[int, bytes], list[Link], list[Finding]]:
-    """Number of entries, the root at each of `sizes`, entries that may rotate the log's key, and what does not match: leaves stream by,
-    and of each `step`th level what is stored is compared with what was computed."""
+    """Number of entries, roots at `sizes`, entries that may rotate the log's key, and where stored nodes of each `step`th level differ."""
     findings, wrong, links, position = list[Finding](), set[tuple[int, int]](), list[Link](), 0
     done, waiting = [0] * 64, [list[bytes]() for _ in range(64)]  # by level: nodes computed, and any one that waits for its sibling
 
@@ -324,11 +320,9 @@ def verify_log(log: Path, checkpoint: Path, trust: Trust | Key, last_seen: Path 
         own, wrong = slots(checkpoint) if not tiles else ([("checkpoint", checkpoint.read_text(encoding="utf-8"))], [])
         seen = [("last-seen checkpoint", last_seen.read_text(errors="replace"))] if last_seen and last_seen.exists() else []
         sizes = {claimed(note) for _, note in (*own, *held, *seen)}
-        # 2. every leaf and node
-        with closing(open_tiles(log / "tile", max(sizes)) if tiles else open_database(log)) as database:
+        with closing(open_tiles(log / "tile", max(sizes)) if tiles else open_database(log)) as database:  # 2. every leaf and node
             entries, roots, links, more = recompute(database, 8 if tiles else 1, sizes)
-        # 3. whose keys count; signatures, sizes and roots
-        trust, broken = follow(trust, links)
+        trust, broken = follow(trust, links)  # 3. whose keys count; signatures, sizes and roots
         findings += [*wrong, *more, *broken]
         for place, note in (*own, *held, *seen):
             with found(findings, place):
@@ -340,8 +334,7 @@ def verify_log(log: Path, checkpoint: Path, trust: Trust | Key, last_seen: Path 
                     raise Broken(f"was signed over another root for {size} entries")
         if seen and claimed(seen[0][1]) > newest:
             findings.append(Finding("checkpoint file", f"went back from size {claimed(seen[0][1])} to {newest}"))
-        # 4. remember
-        if last_seen is not None and not findings:
+        if last_seen is not None and not findings:  # 4. remember
             (temporary := last_seen.with_name(last_seen.name + ".new")).write_text(best, encoding="utf-8")
             os.replace(temporary, last_seen)
     return Report(tuple(findings), entries, min(entries, max(newest, 0)), trust)
@@ -352,37 +345,31 @@ def canonical(passport: object) -> bytes:
     return json.dumps(passport, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def verify_passport(envelope: bytes, trust: Trust | Key, place: str = "passport") -> tuple[list[Finding], tuple[int, bytes] | None]:
-    """Signature, log proof under its quorum, and ε of Gaussian draws (no block is composed again); also gives the checkpoint it carries."""
-    findings, heads, trust = list[Finding](), list[tuple[int, bytes]](), Trust((trust,)) if isinstance(trust, Key) else trust
-    with found(findings, place):
-        # 1. the envelope: DSSE's pre-authentication encoding, signed by a key of the log
-        payload, kind = base64.b64decode((document := json.loads(envelope))["payload"], validate=True), document["payloadType"]
-        message = b"DSSEv1 %d %s %d %s" % (len(kind.encode()), kind.encode(), len(payload), payload)
-        if kind != PAYLOAD_TYPE or not any(k.signed(decode(s["sig"]), message) for s in document["signatures"] for k in trust.signing()):
-            raise Broken("is not signed by " + " or ".join(f"`{key.name}` with key {key.id.hex()}" for key in trust.signing()))
-        # 2. the statement
-        statement = json.loads(payload)
-        if (statement["_type"], statement["predicateType"]) != (STATEMENT_TYPE, PREDICATE_TYPE):
-            raise Broken(f"expected a {PREDICATE_TYPE} statement, got {statement['predicateType']}")
-        passport, proof = statement["predicate"]["passport"], statement["predicate"]["log"]
-        # 3. the log holds the release, and the release names this very passport
-        raw, entry = proof["entry"].encode(), json.loads(proof["entry"])
-        other = (entry["facts"].get("passport"), entry["facts"].get("build")) != (sha(canonical(passport)).hex(), passport["build"])
-        digests = [subject["digest"].get("sha256") for subject in statement["subject"]]
-        findings += [Finding(place, "its log entry is about another passport or build")] * other
-        findings += [Finding(place, f"its log entry is no release, expected `{RELEASED}`")] * (entry["action"] != RELEASED)
-        findings += [Finding(place, "its subject is not its log entry")] * (digests != [sha(raw).hex()])
-        with found(findings, place, "its log proof fails: "):
-            size, root = read_head(proof["checkpoint"], trust, quorum=True)
-            verify_inclusion(proof["index"], size, sha(b"\0", raw), [decode(each) for each in proof["hashes"]], root)
-            heads.append((size, root))
-        # 4. what the build cost, and the snapshot that it shows; without an ε, that it shows nothing of what was learned
-        shown = [what for what in ("utility", "fairness", "recipients") if passport["privacy"]["epsilon"] is None and passport[what]]
-        problems = [problem for part in ("privacy", "snapshot") for problem in check_privacy(passport[part])]
-        problems += ["its snapshot names no ε"] * (passport["snapshot"]["epsilon"] is None)
-        findings += [Finding(place, problem) for problem in (*problems, *(f"it shows `{what}` and names no ε" for what in shown))]
-    return findings, heads[0] if heads else None
+def verify_passport(envelope: bytes, trust: Trust | Key) -> str:
+    """Signature, log proof under its quorum, and ε of Gaussian draws; no block is composed again. Raises Broken."""
+    trust = Trust((trust,)) if isinstance(trust, Key) else trust
+    # 1. the envelope: DSSE's pre-authentication encoding, signed by a key of the log
+    payload, kind = base64.b64decode((document := json.loads(envelope))["payload"], validate=True), document["payloadType"]
+    message = b"DSSEv1 %d %s %d %s" % (len(kind.encode()), kind.encode(), len(payload), payload)
+    if kind != PAYLOAD_TYPE or not any(k.signed(decode(s["sig"]), message) for s in document["signatures"] for k in trust.signing()):
+        raise Broken("is not signed by " + " or ".join(f"`{key.name}` with key {key.id.hex()}" for key in trust.signing()))
+    statement = json.loads(payload)  # 2. the statement
+    if (statement["_type"], statement["predicateType"]) != (STATEMENT_TYPE, PREDICATE_TYPE):
+        raise Broken(f"expected a {PREDICATE_TYPE} statement, got {statement['predicateType']}")
+    # 3. the log holds the release, and the release names this very passport
+    passport, (_, _, raw) = statement["predicate"]["passport"], verify_proof(envelope, trust)
+    entry, named = json.loads(raw), {"passport": sha(canonical(passport)).hex(), "build": passport["build"]}
+    problems = ["its log entry is about another passport or build"] * any(entry["facts"].get(what) != named[what] for what in named)
+    problems += [f"its log entry is no release, expected `{RELEASED}`"] * (entry["action"] != RELEASED)
+    problems += ["its subject is not its log entry"] * ([each["digest"].get("sha256") for each in statement["subject"]] != [sha(raw).hex()])
+    # 4. what the build cost, and the snapshot that it shows; without an ε, that it shows nothing of what was learned
+    shown = [what for what in ("utility", "fairness", "recipients") if passport["privacy"]["epsilon"] is None and passport[what]]
+    problems += [problem for part in ("privacy", "snapshot") for problem in check_privacy(passport[part])]
+    problems += ["its snapshot names no ε"] * (passport["snapshot"]["epsilon"] is None)
+    problems += [f"it shows `{what}` and names no ε" for what in shown]
+    if problems:
+        raise Broken("; ".join(problems))
+    return f"is of build {passport['build']}"
 
 
 def check_privacy(privacy: dict[str, Any]) -> list[str]:
@@ -399,46 +386,65 @@ def check_privacy(privacy: dict[str, Any]) -> list[str]:
     if claim is None and not (total or draws or rows):  # learned without differential privacy, and nothing can be paid for
         return [] if privacy["assurance"].startswith("none: ") else ["it names no ε, and does not say why"]
     added, block, floating = sum(each for each, _ in rows), privacy.get("block"), privacy["assurance"].startswith("floating point")
+    fits = floating and block["delta"] == delta and claim <= block["epsilon"] < math.inf if block else not floating
     holds = {
         "its privacy transcript has a negative line": all(each >= 0 and row["draws"] >= 0 for each, row in rows),
         "its privacy transcript adds up to more than was charged": added <= total and sum(row["draws"] for _, row in rows) <= draws,
         f"ε is larger at δ {delta:g} than it claims, {claim:.9g}": delta_of(claim * (1 + 1e-9)) <= delta,
         f"ε is smaller at δ {delta:g} than it claims, {claim:.9g}": claim <= 1e-8 or delta_of((claim - 1e-8) / (1 + 1e-6)) > delta,
-        "its block costs less than the draws within it, or is not what its assurance says": not block
-        or (floating and block["delta"] == delta and claim <= block["epsilon"] < math.inf),
-        "it trained in floating point, and names no block": bool(block) or not floating,
+        "its block costs less than the draws within it, is not what its assurance says, or floating point names no block": fits,
     }  # the ledger rounds ε up, a little
     costly = [row["path"] for each, row in rows if not row["sigma"] > 0 or (row["bound"] / row["sigma"]) ** 2 > float(each) * (1 + 1e-9)]
     lines = [f"line `{path}` of its privacy transcript costs more than its μ²" for path in costly]
     return [*(problem for problem, fine in holds.items() if not fine), *lines]
 
 
-def verify_opening(raw: bytes, trust: Trust | Key) -> str:
-    """What a subject's own leaf says, of a file that holds it and the passport of its build. Raises Broken."""
-    findings, _ = verify_passport(canonical((given := json.loads(raw))["passport"]), trust)
-    if given["type"] != OPENING or findings:
-        raise Broken("; ".join(finding.problem for finding in findings) or f"is no {OPENING}")
-    passport, leaf = json.loads(base64.b64decode(given["passport"]["payload"]))["predicate"]["passport"], given["opening"]
-    salt, ((build, subject, reason),) = bytes.fromhex(leaf["salt"]), re.findall(r"(?s)\A(.*?)\n(.*)\n(\d+)\Z", leaf["value"])
-    if build != passport["build"] or len(salt) != 32:
-        raise Broken(f"opens a leaf of build {build}, expected {passport['build']}")
-    commitment = sha(*(part for each in (COMMITMENT, salt, leaf["value"].encode()) for part in (len(each).to_bytes(8, "big"), each)))
-    hashes = [bytes.fromhex(each) for each in (*leaf["proof"], passport["consent_root"])]
-    verify_inclusion(leaf["index"], passport["consent_leaves"], sha(b"\0", commitment), hashes[:-1], hashes[-1])
-    return f"in build {build}, `{subject}` was " + (
-        "used" if reason == "0" else f"left out: {(*REASONS, reason)[min(int(reason), len(REASONS))]}"
-    )
+def read_proof(raw: bytes) -> tuple[int, bytes, list[bytes], str]:
+    """Index, entry, hashes and checkpoint, of a C2SP tlog-proof, or of a file that carries one: an opening, a passport."""
+    document = json.loads(raw) if raw[:1] == b"{" else {"proof": raw.decode(errors="replace")}
+    if "payload" in document:
+        log = json.loads(base64.b64decode(document["payload"], validate=True))["predicate"]["log"]
+        return log["index"], log["entry"].encode(), [decode(each) for each in log["hashes"]], log["checkpoint"]
+    upper, _, note = document["proof"].partition("\n\n")
+    if not (parts := re.fullmatch(PROOF + r"\nextra (\S*)\nindex (0|[1-9][0-9]{0,17})((?:\n\S+)*)", upper)):
+        raise Broken(f"is no {PROOF} with its entry")
+    return int(parts[2]), decode(parts[1]), [decode(line) for line in parts[3].split()], note
 
 
 def verify_proof(raw: bytes, trust: Trust | Key) -> tuple[int, int, bytes]:
-    """Size of a log, index and entry, of a C2SP tlog-proof under a checkpoint with its quorum. Raises Broken."""
-    upper, _, note = raw.decode(errors="replace").partition("\n\n")
-    parts = re.fullmatch(PROOF + r"\nextra (\S*)\nindex (0|[1-9][0-9]{0,17})((?:\n\S+)*)", upper)
-    if not parts:
-        raise Broken(f"is no {PROOF} with its entry")
-    (size, root), index, body = read_head(note, trust, quorum=True), int(parts[2]), decode(parts[1])
-    verify_inclusion(index, size, sha(b"\0", body), [decode(line) for line in parts[3].split()], root)
+    """Size of a log, index and entry, of a file with a proof under a checkpoint that has its quorum. Raises Broken."""
+    index, body, hashes, note = read_proof(raw)
+    size, root = read_head(note, trust, quorum=True)
+    verify_inclusion(index, size, sha(b"\0", body), hashes, root)
     return size, index, body
+
+
+def verify_opening(raw: bytes, trust: Trust | Key, beside: Path = Path("answer.json")) -> str:
+    """What an entry commits to under a salt, of a file that opens it and carries the entry: what a build did with a subject, what they
+    said, or an officer's answer, whose documents are beside it. Raises Broken."""
+    (_, index, body), given = verify_proof(raw, trust), json.loads(raw)
+    entry, leaf, value = json.loads(body), given["opening"], given["opening"]["value"]
+    spelt = raw == json.dumps(given, ensure_ascii=False, indent=1).encode() + b"\n"  # else whoever reads it may see something else
+    if given["type"] != OPENING or (action := entry["action"]) not in LEAVES or not spelt:
+        raise Broken(f"is no {OPENING} of an entry of {[*LEAVES]}, or not spelt as it was written")
+    parts = COMMITMENT, bytes.fromhex(leaf["salt"]), canonical(value) if action == ANSWERED else value.encode()
+    commitment = sha(*(part for each in parts for part in (len(each).to_bytes(8, "big"), each)))
+    root, size = bytes.fromhex(entry["facts"][LEAVES[action][0]]), entry["facts"].get(LEAVES[action][1])
+    if action == ANSWERED:
+        if commitment != root:
+            raise Broken(f"entry {index} does not commit to what was asked, what is said and this salt")
+        documents = {beside.with_name(Path(name).name): digest for name, digest in value["answer"]["documents"].items()}
+        for path, digest in documents.items():
+            if path.exists() and f"sha256:{sha(path.read_bytes()).hex()}" != digest:
+                raise Broken(f"`{path.name}` beside it is not the document that it means, {digest}")
+        return f"entry {index} commits to this answer; of its documents there are {[path.name for path in documents if path.exists()]}"
+    verify_inclusion(leaf["index"], size, sha(b"\0", commitment), [bytes.fromhex(each) for each in leaf["proof"]], root)
+    if action == "consent.append":
+        said = {name: each for name, each in zip(FIELDS, json.loads(value), strict=False) if each is not None}
+        return f"entry {index} commits to a consent event, times in µs since 1970: {said}"
+    ((subject, reason),) = re.findall(rf"(?s)\A{re.escape(build := entry['facts']['build'])}\n(.*)\n(\d+)\Z", value)
+    outcome = "used" if reason == "0" else f"left out: {(*REASONS, reason)[min(int(reason), len(REASONS))]}"
+    return f"in build {build}, `{subject}` was {outcome}"
 
 
 @contextmanager
@@ -470,28 +476,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shown, links, report, held = list[str](), list[Link](), Report((), trust=trust), list[tuple[str, str]]()
     for (kind, path), raw in files.items():
         with found([], ""):  # its checkpoint, for the log to be held against; whether it can be read is verified below
-            packed = re.search(b'"payload": ?"([^"]*)"', raw)
-            log_proof = json.loads(base64.b64decode(packed[1]))["predicate"]["log"] if packed else {}
-            note = log_proof.get("checkpoint") or raw.decode().partition("\n\n")[2]
-            held.append((f"checkpoint of {kind} `{path}`", note))
+            held.append((f"checkpoint of {kind} `{path}`", read_proof(raw)[3]))
     if log:
         report = verify_log(log, once.get("checkpoint", log / "checkpoint"), trust, once.get("last-seen"), held)
     trust, findings = report.trust, [*report.findings]
     for (kind, path), raw in files.items():
         with found(findings, place := f"{kind} `{path}`"):
-            if kind == "passport":
-                findings += verify_passport(raw, trust, place)[0]
-            elif kind == "opening":
-                shown.append(f"{place}: {verify_opening(raw, trust)}")
-            else:
+            if kind == "proof" and raw[:1] != b"{":  # what carries one says more than its entry
                 size, index, body = verify_proof(raw, trust)
                 shown.append(f"{place}: entry {index} is in the log of {size} entries: {body.decode(errors='replace')}")
                 links.append((index, body, None))
                 trust, findings[len(findings) :] = (trust, []) if log else follow(trust, links)
-    total = [f"{report.entries} entries, {report.covered} covered by a checkpoint, {report.entries - report.covered} not yet"]
-    told = [*(f"{each.place}: {each.problem}" for each in findings), *shown, *(total if log else [])]
+            else:
+                shown.append(f"{place}: {verify_passport(raw, trust) if kind == 'passport' else verify_opening(raw, trust, Path(path))}")
+    shown += [f"{report.entries} entries, {report.covered} covered by a checkpoint, {report.entries - report.covered} not yet"] * bool(log)
+    told = [*(f"{each.place}: {each.problem}" for each in findings), *shown, "integrity broken" if findings else "nothing wrong found"]
     data = {"findings": [finding._asdict() for finding in findings], "entries": report.entries, "covered": report.covered, "shown": shown}
-    told.append("integrity broken" if findings else "nothing wrong found")
     print(json.dumps(data, ensure_ascii=False, indent=2) if given["json"] else "\n".join(told))
     return BROKEN if findings else 0
 

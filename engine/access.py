@@ -19,14 +19,15 @@ from pydantic import TypeAdapter
 from audit import subject_report as page
 from audit.subject_report import Answer
 from audit.wording import number
-from engine import considered, copies, planning, roles
+from engine import considered, copies, roles
 from engine.admitting import judged, resources, told_now
 from engine.considered import CONSIDERED
 from engine.copies import MEMBERSHIP
 from engine.display import table as text_table
 from engine.files import read_parquet, whole_file
+from engine.prepared import contracts, pairs
 from engine.reasons import reasons
-from engine.rights import check_key, contracts
+from engine.rights import check_key
 from engine.wording import BELONGS, duration_words, reason_words
 from engine.workspace import Workspace
 from governance import builds, consent, exports
@@ -136,7 +137,7 @@ def _adapter() -> TypeAdapter[Answer]:
 
 def _uses(workspace: Workspace, subject: str, at: dt.datetime, missing: list[str]) -> Iterator[page.Use]:
     alone = pa.table({"subject": [subject]})
-    for contract, policy in planning.pairs(workspace)[0]:
+    for contract, policy in pairs(workspace)[0]:
         try:
             told = told_now(workspace, contract, policy)
         except SourceError as error:

@@ -13,6 +13,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlmodel import Session
 
 from engine.workspace import Workspace
@@ -43,10 +44,12 @@ class Known:
     by: Identities
 
 
-def admission_now(workspace: Workspace, contract: Contract, policy: Policy, spec: Segment) -> Admission:
-    """Judge the population of a segment at this moment."""
+def admission_now(workspace: Workspace, contract: Contract, policy: Policy, spec: Segment, only: str | None = None) -> Admission:
+    """Judge the population of a segment at this moment; `only`: that subject alone, if it is registered."""
     now = workspace.store.clock()
     people = population(contract, grants_of(population_reads(contract)), spec.as_of, workspace.source, now, resources(workspace))
+    if only is not None:
+        people = people.filter(pc.equal(people["subject"], only))
     keep_up(workspace)
     return judged(workspace, contract, policy, spec.purpose, people, now)
 

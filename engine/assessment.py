@@ -28,7 +28,8 @@ from engine.learning import Learned
 from engine.lineage import trace
 from engine.models import Explained
 from engine.parts import Part, unit_of
-from engine.planning import Planned, Prepared
+from engine.planning import Planned
+from engine.prepared import Prepared
 from engine.scale import UNIT
 from engine.stages import People, Run, scale_of, scales_of
 from engine.trainers import projecting

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine import planning, roles
+from engine import prepared, roles
 from engine.workspace import Workspace, WorkspaceError
 from governance import caps
 from governance.budget import accounts
@@ -25,7 +25,7 @@ def accept(workspace: Workspace, name: str) -> tuple[Accepted, ...]:
     """Register the cap of policy `name`, larger or smaller, in one entry an account. Raises Refused, WorkspaceError."""
     policy = workspace.policy(name)
     roles.authorise(workspace, Action.ACCEPT_CAP)
-    named, _ = planning.pairs(workspace)
+    named, _ = prepared.pairs(workspace)
     now = workspace.store.clock()
     to = sorted({accounts(contract, each, "", now).cap for contract, each in named if each == policy})
     if not to:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine import planning, roles, signals
+from engine import prepared, roles, signals
 from engine.admitting import reason_of
 from engine.identities import together
 from engine.rights import check_key
@@ -104,7 +104,7 @@ def stats(workspace: Workspace) -> list[dict[str, Any]]:
 
 def _pairs(workspace: Workspace) -> tuple[tuple[Contract, Policy], ...]:
     """Contracts and policies that segments put together; without a segment, each with each."""
-    named, _ = planning.pairs(workspace)
+    named, _ = prepared.pairs(workspace)
     contracts, policies = workspace.documents("contracts"), workspace.documents("policies")
     return named or tuple((workspace.contract(contract), workspace.policy(policy)) for contract in contracts for policy in policies)
 

@@ -28,19 +28,22 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
-from engine import considered, reports
+from engine import considered
 from engine.answers import answers_of
 from engine.considered import CONSIDERED
 from engine.files import abandoned, delete, draft_file, place_file, read_parquet
 from engine.workspace import Workspace, WorkspaceError
 from governance import builds, exports
-from governance.builds import BuildId, Status
+from governance.builds import LIVE, BuildId
 from governance.exports import Export, ExportId, NoticeId
 from governance.pseudonyms import pseudonyms, purpose_key
 from policies.documents import parse_duration
 
 MEMBERSHIP = "membership.parquet"
 """In a build's folder. Never leaves as it is."""
+
+PASSPORT = "passport.json"
+"""In a release's folder, and about nobody."""
 
 FAULTS = "faults.log"
 
@@ -195,8 +198,10 @@ def recall(workspace: Workspace, export: Export, gone: pa.Array | None = None) -
 
 def mark_models(workspace: Workspace, left: dict[str, pa.Array]) -> None:
     """Mark each build, of those whose model is still in use, that was trained on somebody of `left`, by build."""
+    from engine import reports  # with all that a page is made of, which whoever looks for a file does not need
+
     with workspace.store.read() as session:
-        live = [build for status in (Status.QUARANTINED, Status.RELEASED) for build in builds.builds(session, status=status)]
+        live = [build for status in LIVE for build in builds.builds(session, status=status)]
     for build in live:
         if build.retrain_by is None and build.id in left and _trained(workspace, build.id, left[build.id]):
             with workspace.store.transaction("retrain") as write:

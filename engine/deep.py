@@ -16,7 +16,7 @@ from policies.policy import Policy
 from policies.segment import Segment
 
 if TYPE_CHECKING:
-    from engine.planning import Prepared
+    from engine.prepared import Prepared
 
 FLOATING = "floating point: gradients of single subjects are computed in batches by torch and Opacus; clip, sum and noise are exact"
 """What the noise of a deep model is worth, in a passport."""

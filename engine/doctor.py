@@ -211,7 +211,7 @@ def _passports(workspace: Workspace, repair: bool) -> Check:
     """Releases whose passport a crash kept from being issued; it is issued at the next look at members too."""
     with workspace.store.read() as session:
         found = builds.builds(session, status=Status.RELEASED)
-    without = [build for build in found if not (copies.released(workspace, build.id) / release.PASSPORT).exists()]
+    without = [build for build in found if not (copies.released(workspace, build.id) / copies.PASSPORT).exists()]
     if repair:
         for build in without:
             release.passport(workspace, build)

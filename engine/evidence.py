@@ -68,7 +68,9 @@ def verify(where: Path | None, passport: Path | None, last_seen: Path | None, po
     trust = _trust(workspace, policy)
     if passport is not None:
         raw, place = _read(passport), f"passport `{passport}`"
-        findings, _ = verifier.verify_passport(raw, trust, place)
+        findings: list[verifier.Finding] = []
+        with verifier.found(findings, place):
+            verifier.verify_passport(raw, trust)
         report = verifier.Report(tuple(findings or (verifier.Finding(place, problem) for problem in _of_another_log(workspace, raw))))
         held = "signatures, digests, log proof" + (" under its quorum" if trust.quorum != (0, ()) else "") + " and ε of Gaussian draws hold"
         summary = f"{place}: {held if not report.findings else 'integrity broken'}"
@@ -200,16 +202,21 @@ def prove_entry(workspace: Workspace, index: int, to: Path) -> int:
     """Write a proof that the log holds an entry; gives the size of the log that it is proved of. Logged. Raises Refused."""
     workspace.check_leaving(to)
     roles.look(workspace, "log.proved", Action.READ_LOG, index=index)
+    text, size = _entry(workspace, index)
+    with whole_file(to.resolve(), "proof") as partial:
+        partial.write_text(text, encoding="utf-8")
+    return size
+
+
+def _entry(workspace: Workspace, index: int) -> tuple[str, int]:
+    """The proof of an entry, under the checkpoint that was published last where it covers it; and the size of the log then."""
     checkpoint = published(workspace)
     if checkpoint is None or index >= checkpoint.size:
         checkpoint = _newest(workspace)
     if index >= checkpoint.size:
         raise WorkspaceError(f"entry {index} is not there, the log has {checkpoint.size}")
     with workspace.store.read() as session:
-        text = proof.entry_proof(session.connection(), index, checkpoint)
-    with whole_file(to.resolve(), "proof") as partial:
-        partial.write_text(text, encoding="utf-8")
-    return checkpoint.size
+        return proof.entry_proof(session.connection(), index, checkpoint), checkpoint.size
 
 
 def prove_release(workspace: Workspace, segment: str, to: Path) -> int:
@@ -234,29 +241,31 @@ def prove_subject(workspace: Workspace, segment: str, subject: str, to: Path) ->
     if leaf is None:
         raise WorkspaceError(
             f"no leaf of build {build.id} is about this subject: they were not considered, or were erased since. No file can prove that, "
-            "because it would have to open everybody's leaf; the passport proves that nobody can add one now"
+            "because it would have to open everybody's leaf; the root in the log proves that nobody can add one now"
         )
-    raw = proof.opening(leaf.as_data(), release.passport(workspace, build).read_bytes())
+    with workspace.store.read() as session:
+        index = builds.entry_of(session, build.id)
+    raw = proof.opening(leaf.as_data(), _entry(workspace, index)[0])
     try:  # nothing is handed out that its subject could not check
-        verifier.verify_opening(raw, _trust(workspace, None)._replace(quorum=(0, ())))
+        verifier.verify_opening(raw.encode(), _trust(workspace, None)._replace(quorum=(0, ())))
     except verifier.Broken as error:
         raise IntegrityError(str(error)) from None
     with whole_file(to.resolve(), "opening") as partial:
         partial.chmod(0o600)
-        partial.write_bytes(raw)
+        partial.write_text(raw, encoding="utf-8")
     return ("used" if leaf.reason is Reason.ADMITTED else f"left out: {reason_words(leaf.reason)}") + f", in build {build.id}"
 
 
 def _without_quorum(workspace: Workspace, cosigned: Checkpoint, trust: verifier.Trust) -> Iterator[Build]:
     """Released builds whose passport has no quorum, and could have that of a checkpoint."""
-    from engine import copies, release
+    from engine import copies
 
     if not _met(cosigned.note, trust) or not Verifier.parse(workspace.keys.verifier_key).signed(cosigned.note):
         return  # a passport and its checkpoint are of one key
     with workspace.store.read() as session:
         found = builds.builds(session, status=Status.RELEASED)
     for build in found:
-        path = copies.released(workspace, build.id) / release.PASSPORT
+        path = copies.released(workspace, build.id) / copies.PASSPORT
         held = passports.contents(path.read_bytes())[1] if path.exists() else None
         if held is None or (held.index < cosigned.size and not _met(held.checkpoint, trust)):
             yield build

@@ -7,11 +7,11 @@ has none yet, and passes the same gates as a build: whoever may plan it may buil
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from engine import answers, bounds, deep
 from engine.admitting import admission_now, grants_of
@@ -20,6 +20,7 @@ from engine.forecast import EXACT, Forecast, forecast_clusters
 from engine.forecast_lines import forecast_uplift, forecast_value
 from engine.gates import Exit, Refused, gate, refusal
 from engine.lineage import Last, last_release
+from engine.prepared import Prepared, decided
 from engine.workspace import Workspace, WorkspaceError
 from governance import builds, documents, minimise, snapshots
 from governance.accounting import mu_squared_of
@@ -27,17 +28,13 @@ from governance.blocks import DELTA_SHARE, Block
 from governance.budget import Balance, BudgetExceeded, accounts, afford, balances
 from governance.budget import Request as Asked
 from governance.documents import Kind
-from governance.expressions import LABEL, TREATMENT
-from governance.grammar import ExpressionError
-from governance.reads import attribute_reads, child_reads, requested
+from governance.reads import LABEL, TREATMENT, ExpressionError
 from governance.snapshots import Snapshot
-from policies.contract import Contract
-from policies.deciding import Request, Use, decide, decide_destination, for_admission, generalisations, judge
-from policies.decisions import Allow, Deny, Finding
+from policies.deciding import decide, decide_destination
+from policies.decisions import Allow, Deny
 from policies.documents import show_duration
-from policies.generalisation import Generalisation
 from policies.parsing import DocumentError
-from policies.policy import Outcome, Policy
+from policies.policy import Outcome
 from policies.segment import Clusters, KRange, Propensity, Segment
 
 if TYPE_CHECKING:
@@ -51,48 +48,6 @@ OK, DENIED = "ok", "denied: "
 
 LADDER = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """ε that are tried where what was asked would give noise."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A segment that may be built, as far as documents tell; no data row was read. What follows from them is worked out once.
-
-    `written`: the spec as it was written, where `spec` has bounds in it that the door gave since.
-    """
-
-    spec: Segment
-    contract: Contract
-    policy: Policy
-    uses: tuple[Use, ...]
-    findings: tuple[Finding, ...]
-    written: Segment | None = None
-
-    @cached_property
-    def request(self) -> Request:
-        """What was put to the policy."""
-        spec = self.spec
-        return Request(spec.purpose, self.contract, self.uses, spec.model.type, spec.output.destination, spec.private)
-
-    @cached_property
-    def coarsened(self) -> Mapping[tuple[str, str], tuple[Generalisation, ...]]:
-        """What becomes of columns before anything is computed from them."""
-        return generalisations(self.policy, self.request)
-
-    @property
-    def coarseness(self) -> dict[str, list[dict[str, Any]]]:
-        """The same, as a build's facts keep it: steps by `table.column`."""
-        steps = self.coarsened.items()
-        return {f"{table}.{name}": [step.model_dump(mode="json", exclude_none=True) for step in each] for (table, name), each in steps}
-
-    @cached_property
-    def rules(self) -> Policy:
-        """The policy as admission reads it: it has no basis for people where this request would be denied."""
-        return for_admission(self.policy, self.request)
-
-    @property
-    def digests(self) -> Mapping[str, str]:
-        """What a plan pins."""
-        return {"spec": (self.written or self.spec).digest(), "contract": self.contract.digest(), "policy": self.policy.digest()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,30 +81,6 @@ def prepare(workspace: Workspace, name: str) -> Prepared:
     gate(decide_destination(policy, spec.output.destination))
     deep.gate(prepared)
     return prepared
-
-
-def decided(contract: Contract, policy: Policy, spec: Segment) -> Prepared:
-    """A segment with what the policy finds, whether it allows or denies. Raises ExpressionError, WorkspaceError."""
-    bare = Prepared(spec, contract, policy, uses_of(contract, policy, spec), ())
-    return replace(bare, findings=judge(policy, bare.request))
-
-
-def uses_of(contract: Contract, policy: Policy, spec: Segment) -> tuple[Use, ...]:
-    """Every column that a build would read: for features, label and rows, for the fairness audit alone, and to know who is a child."""
-    wanted = [Use(r.table, r.column, r.readers, "; ".join(r.why) or None) for r in requested(contract, spec)]
-    for attribute in spec.fairness:
-        table_ = contract.tables.get(attribute.table)
-        column = table_.columns.get(attribute.column) if table_ else None
-        if column is None or not column.domain:
-            got = f"{attribute.table}.{attribute.column}"
-            raise WorkspaceError(
-                f"segments/{spec.name}.yaml: fairness: got `{got}`, expected a column of `{spec.dataset}` with a public `domain`"
-            )
-    for table, name in sorted(attribute_reads(contract, spec.fairness)):
-        wanted.append(Use(table, name, ("fairness",), "to check that groups fare alike", fairness=True))
-    if policy.children_in(contract.jurisdiction):
-        wanted += [Use(*read, ("admission",), "to know who is a child", admission=True) for read in sorted(child_reads(contract))]
-    return tuple(wanted)
 
 
 def plan(bench: Bench, name: str) -> Planned:
@@ -435,16 +366,3 @@ def _changes(previous: builds.Plan | None, made: builds.Plan) -> tuple[str, ...]
     if previous.snapshot != made.snapshot:
         found.append("a newer snapshot counts who is admitted")
     return tuple(found) or ("nothing that a plan pins has changed since the last one",)
-
-
-def pairs(workspace: Workspace) -> tuple[tuple[tuple[Contract, Policy], ...], tuple[str, ...]]:
-    """Contracts with the policies that a segment puts to them, and what is wrong with segments that cannot be read."""
-    named: set[tuple[str, str]] = set()
-    problems: list[str] = []
-    for name in workspace.documents("segments"):
-        try:
-            spec = workspace.segment(name)
-            named.add((spec.dataset, spec.policy))
-        except DocumentError as error:  # somebody's unfinished draft hides nobody's account
-            problems += str(error).splitlines()
-    return tuple((workspace.contract(dataset), workspace.policy(policy)) for dataset, policy in sorted(named)), tuple(problems)

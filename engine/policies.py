@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.planning import DENIED, OK, decidable, uses_of
+from engine.planning import DENIED, OK, decidable
+from engine.prepared import uses_of
 from engine.workspace import Workspace, WorkspaceError
 from policies import mutants, reading, shipped, testing
 from policies.comparing import Difference, compare

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from engine.gates import refusal
-from engine.rights import contracts
+from engine.prepared import contracts
 from engine.workspace import Workspace
 from governance import documents
 from governance.documents import Approved

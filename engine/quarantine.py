@@ -29,7 +29,8 @@ from engine.considered import CONSIDERED
 from engine.copies import MEMBERSHIP, folder
 from engine.files import draft_folder, flush_folder, place_folder, sync
 from engine.learning import Learned
-from engine.planning import Planned, Prepared
+from engine.planning import Planned
+from engine.prepared import Prepared
 from engine.stages import People, Run
 from engine.wording import reason_words
 from engine.workspace import Workspace

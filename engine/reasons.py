@@ -6,19 +6,18 @@ used today is not computed anything of. Nothing is kept. Not here: who may ask (
 
 from __future__ import annotations
 
-import pyarrow.compute as pc
-
 from engine import models, scoring
+from engine.admitting import admission_now
 from engine.bench import Bench
 from engine.gates import Refused
 from engine.models import Explained
 from engine.release import permit
-from engine.stages import admit, features, minimise
+from engine.stages import features, minimise
 from engine.workspace import Workspace, WorkspaceError
-from governance.admission import Admission, Reason
 from governance.builds import Build, Status
 from governance.room import ExtractionError
 from governance.sources import SourceError
+from governance.verdicts import Reason
 
 
 def reasons(workspace: Workspace, build: Build, key: str) -> tuple[tuple[str, float], ...]:
@@ -33,10 +32,9 @@ def reasons(workspace: Workspace, build: Build, key: str) -> tuple[tuple[str, fl
         lawful = permit(workspace, build)
         bench = Bench.at(workspace, lambda _step: None)
         use = scoring.decided_use(bench, lawful, lawful.spec.known)
-        everybody = admit(bench, use)
-        if everybody.check(key) is not Reason.ADMITTED:
+        alone = admission_now(workspace, use.prepared.contract, use.prepared.rules, use.prepared.spec, only=key)
+        if alone.check(key) is not Reason.ADMITTED:
             return ()
-        alone = Admission(everybody.reasons.filter(pc.equal(everybody.reasons["subject"], key)))
         with minimise(bench, use, alone) as inside:
             people = features(bench, use, inside)
     except (Refused, WorkspaceError, SourceError, ExtractionError, ValueError):

@@ -28,10 +28,10 @@ from audit.passport import Approval as SignedApproval
 from audit.verify import RELEASED
 from engine import copies, deep, reports, roles
 from engine.admitting import admitted_among, told_now
-from engine.copies import MEMBERSHIP, export_list, folder, released, write_list
+from engine.copies import MEMBERSHIP, PASSPORT, export_list, folder, released, write_list
 from engine.files import draft_file, draft_folder, flush_folder, place_file, place_folder, read_parquet, whole_file
 from engine.gates import Refused, gate, refusal
-from engine.planning import Prepared, decided
+from engine.prepared import Prepared, decided
 from engine.workspace import Workspace, WorkspaceError
 from governance import builds, documents, exports
 from governance.builds import Build, Status, Voice, required_approvals
@@ -44,9 +44,6 @@ from policies.deciding import decide, decide_destination, for_admission
 from policies.decisions import Allow
 from policies.policy import Policy
 from policies.segment import Segment
-
-PASSPORT = "passport.json"
-"""In a release's folder."""
 
 
 def approve(workspace: Workspace, name: str, comment: str = "") -> Build:

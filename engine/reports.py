@@ -21,7 +21,8 @@ from audit.wording import number, small
 from engine import deep
 from engine.bench import Bench
 from engine.files import whole_file
-from engine.planning import Planned, Prepared
+from engine.planning import Planned
+from engine.prepared import Prepared
 from engine.stages import People, Run
 from engine.wording import WELL_COVERED, duration_words, reason_words
 from engine.workspace import Workspace

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from audit.checkpoint import Checkpoint
 from engine import copies, sweep
 from engine.admitting import resources
-from engine.rights import contracts, erase
+from engine.prepared import contracts
+from engine.rights import erase
 from engine.workspace import Workspace
 from governance import budget, builds, consent, exports, rights
 from governance.outside import Newest, check_key, pin

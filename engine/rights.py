@@ -21,6 +21,7 @@ from audit.failpoint import reach
 from engine import copies, recalls, release, reports, sweep
 from engine.admitting import resources
 from engine.identities import together
+from engine.prepared import contracts
 from engine.sweep import Swept
 from engine.workspace import Workspace, WorkspaceError
 from governance import builds, consent, consent_snapshot, erasures, rights, traces
@@ -35,7 +36,6 @@ from governance.subject_rows import subject_rows
 from governance.suppression import Kind
 from governance.tables import PurposeKeyRow
 from governance.traces import Trace
-from policies.contract import Contract
 
 STEPS = 6
 """Steps that an erasure reports."""
@@ -203,11 +203,6 @@ def sources_with(workspace: Workspace, subject: str) -> Iterator[str]:
                     yield f"{contract.name}.{table} ({contract.tables[table].source})"
         except SourceError as error:
             yield f"{contract.name}, of which nothing can be told: {error}"
-
-
-def contracts(workspace: Workspace) -> tuple[Contract, ...]:
-    """Those of the workspace. Raises DocumentError."""
-    return tuple(workspace.contract(name) for name in workspace.documents("contracts"))
 
 
 def object_to(workspace: Workspace, subject: str, purpose: str) -> Swept:

@@ -23,7 +23,7 @@ from audit.commitments import Commitments
 from engine import models, planning, reports, roles
 from engine.bench import Bench
 from engine.gates import gate, refusal
-from engine.planning import Prepared
+from engine.prepared import Prepared, decided
 from engine.release import Lawful, find, in_time, permit
 from engine.stages import gathered, uncharged
 from engine.workspace import WorkspaceError
@@ -90,9 +90,9 @@ def decided_use(bench: Bench, lawful: Lawful, as_of: dt.date | None) -> Scoring:
     if spec.as_of > now.date():
         raise WorkspaceError(f"`--as-of`: got `{spec.as_of}`, expected a day up to today, {now.date()}")
     read = spec.model_copy(update={"label": None, "treatment": None, "fairness": ()})
-    prepared = planning.decided(contract, policy, read)
+    prepared = decided(contract, policy, read)
     gate(decide(policy, prepared.request))
-    return Scoring(lawful, planning.decided(contract, policy, spec), prepared, planning.extraction_of(workspace, prepared))
+    return Scoring(lawful, decided(contract, policy, spec), prepared, planning.extraction_of(workspace, prepared))
 
 
 def day(text: str | None) -> dt.date | None:

@@ -25,7 +25,8 @@ from engine.admitting import admission_now, admitted_among, grants_of, intervals
 from engine.answers import AnsweringCohort, Answers, KeepingMeter
 from engine.bench import Bench
 from engine.gates import Refused
-from engine.planning import Planned, Prepared, hidden_bounds
+from engine.planning import Planned, hidden_bounds
+from engine.prepared import Prepared
 from engine.scale import UNIT, Scale
 from engine.split import holdout_part
 from governance import budget, builds

@@ -28,10 +28,10 @@ from engine.admitting import admitted_among, keep_up, told_now
 from engine.considered import CONSIDERED
 from engine.copies import Kind
 from engine.files import abandoned, delete
-from engine.planning import decided
+from engine.prepared import decided
 from engine.workspace import Workspace, WorkspaceError
 from governance import builds, exports
-from governance.builds import Build, BuildId, Status
+from governance.builds import LIVE, Build, BuildId, Status
 from governance.consent import judged_at
 from governance.exports import Export, NoticeId
 from governance.room import ExtractionError
@@ -46,9 +46,6 @@ from policies.segment import Segment
 
 STEPS = 3
 """Steps that a sweep reports."""
-
-LIVE = (Status.QUARANTINED, Status.RELEASED)
-"""Builds whose lists exist."""
 
 _BUSY = (*LIVE, Status.BUILDING)
 

@@ -6,7 +6,7 @@ Everything here works on released values (`engine.trainers.uplift.Balance`).
 from __future__ import annotations
 
 from engine.gates import Refused, refusal
-from engine.planning import Prepared
+from engine.prepared import Prepared
 from engine.trainers.uplift import Balance
 
 UNLIKELY = 0.001

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from audit.wording import count, percent
-from engine import bounds, deep, planning, recalls
+from engine import bounds, deep, recalls
 from engine.afterwards import note, notice_data, times
 from engine.display import as_data, table
 from engine.explanation_views import comparison, explanation, since
 from engine.forecast import Forecast
-from engine.planning import Planned, Prepared
+from engine.planning import Planned
+from engine.prepared import Prepared, pairs
 from engine.release import find
 from engine.wording import duration_words, reason_words
 from engine.workspace import Workspace
@@ -193,9 +194,9 @@ def diff(workspace: Workspace, older: str, newer: str) -> View:
 def budget(workspace: Workspace) -> View:
     """Every account of every pair of contract and policy that a segment names."""
     seen: dict[str, Balance] = {}
-    pairs, problems = planning.pairs(workspace)
+    named, problems = pairs(workspace)
     with workspace.store.read() as session:
-        for contract, policy in pairs:
+        for contract, policy in named:
             for balance in balances(session, contract, policy, workspace.store.clock()):
                 if balance.account not in seen or balance.note:  # of two policies over one account, the one that has something to say
                     seen[balance.account] = balance

@@ -14,8 +14,7 @@ from typing import Any
 import duckdb
 
 from governance.columns import quoted
-from governance.expressions import Read
-from governance.reads import MinimisationError
+from governance.reads import MinimisationError, Read
 from governance.relations import ADMITTED, CONSENT, ID, key_column
 from governance.selection import SCHEMAS, Selection
 from governance.sources import Source

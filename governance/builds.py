@@ -60,6 +60,10 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
+LIVE = (Status.QUARANTINED, Status.RELEASED)
+"""Builds whose lists exist."""
+
+
 class Verdict(StrEnum):
     """Of an approval."""
 
@@ -307,6 +311,14 @@ def find_build(session: Session, build: BuildId) -> Build | None:
     """A build by its id."""
     row = session.get(BuildRow, build)
     return _build(row) if row else None
+
+
+def entry_of(session: Session, build: BuildId) -> int:
+    """The entry of a build's end, which has the digest of its facts and the root of whom it considered. Raises IntegrityError."""
+    row = session.get(BuildRow, build)
+    if row is None or row.entry is None:
+        raise IntegrityError(f"build `{build}` names no entry of the log for its end")
+    return row.entry
 
 
 def builds(session: Session, segment: str | None = None, status: Status | None = None) -> tuple[Build, ...]:

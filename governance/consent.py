@@ -112,11 +112,12 @@ class ConsentEvent:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """An event as the ledger holds it."""
+    """An event as the ledger holds it; `number` grows with the order of writing."""
 
     event: ConsentEvent
     received_time: dt.datetime
     batch: str
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,4 +356,5 @@ def _recorded(row: ConsentRow) -> Recorded:
         row.raw_signal,
         row.decoded,
     )
-    return Recorded(event, moment(row.received_time), row.batch)
+    assert row.id is not None  # it was read
+    return Recorded(event, moment(row.received_time), row.batch, row.id)

@@ -19,7 +19,8 @@ from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import SqlglotError
 
 from governance import terms
-from governance.grammar import DIALECT, Aggregate, ExpressionError, Read, Reader, Scope
+from governance.grammar import DIALECT, Aggregate, Reader, Scope
+from governance.reads import LABEL, TREATMENT, ExpressionError, Read
 from governance.terms import BOOLEAN, DOUBLE, TermError
 from policies.contract import Column, Contract
 from policies.segment import Lookup, Segment
@@ -40,9 +41,6 @@ _STRICT = (
     *(exp.TryCast, exp.Cast, exp.DataType, exp.DataTypeParam, exp.Case, exp.If, exp.Anonymous),
 )
 """Nodes that give NULL where an operand is NULL."""
-
-LABEL, TREATMENT = "label", "treatment"
-"""Names of a compiled label, and of who was treated in a trial."""
 
 logging.getLogger("sqlglot").setLevel(logging.ERROR)  # what it cannot parse is refused here, with a reason; its warnings would repeat it
 

@@ -17,6 +17,7 @@ from decimal import Decimal, InvalidOperation
 from sqlglot import exp
 
 from governance import scalars, terms
+from governance.reads import ExpressionError, Read
 from governance.terms import BOOLEAN, DATE, DOUBLE, TEXT, Kind, Term, TermError, Type, made
 from policies.contract import Column
 
@@ -24,26 +25,10 @@ DIALECT = "duckdb"
 MAX_DEPTH = 40
 """Levels of nodes."""
 
-Read = tuple[str, str]
-"""Table and column, in the contract's names."""
-
 _SET_BY_PARSER = frozenset({"big_int", "ignore_nulls", "safe", "date_part_boundary", "is_string"})
 """Arguments that the parser sets by itself; the new tree does not take them over."""
 
 _BIT = Type(Kind.EXACT, 1)
-
-
-class ExpressionError(Exception):
-    """An expression that is refused: which `feature`, what in it (`snippet`), what was `expected`, and where (`position`, from 0)."""
-
-    def __init__(self, feature: str, snippet: str, expected: str, position: int | None = None) -> None:
-        snippet, expected = " ".join(snippet.split()), " ".join(expected.split())  # one line, whatever was written
-        where = "" if position is None else f" at position {position}"
-        super().__init__(f"`{feature}`: got `{snippet}`{where}, {expected}")
-        self.feature = feature
-        self.snippet = snippet
-        self.expected = expected
-        self.position = position
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ import pyarrow as pa
 from governance.binding import bound_reads, stand_in
 from governance.coarsening import AS_IT_IS, Generalisations
 from governance.columns import quoted
-from governance.expressions import Compiled, Read, compile_segment
-from governance.reads import Granted, MinimisationError, ReadSets, as_reads, require, row_selection
+from governance.expressions import Compiled, compile_segment
+from governance.reads import Granted, MinimisationError, Read, ReadSets, as_reads, require, row_selection
 from governance.relations import Relations
 from governance.room import ExtractionError, Held, People, Resources, columns_inside, locked_room, quietly
 from governance.selection import Selection, select_features

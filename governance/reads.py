@@ -2,23 +2,46 @@
 
 Reads are pairs of table and column in the contract's names. Besides features, label and treatment, the selection of rows reads:
 the subject key, the event time, the columns that tell repeated rows and returns, and the key of the look-up. Who is a
-child is read apart, for admission.
+child is read apart, for admission. What an expression reads, `governance.expressions` tells; whoever asks for nothing of the kind
+needs no parser.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from governance.expressions import LABEL, TREATMENT, Compiled, Read, compile_segment
 from policies.contract import Contract, Repeats
 from policies.segment import Attribute, Segment
+
+if TYPE_CHECKING:
+    from governance.expressions import Compiled
+
+Read = tuple[str, str]
+"""Table and column, in the contract's names."""
+
+LABEL, TREATMENT = "label", "treatment"
+"""Names of a compiled label, and of who was treated in a trial."""
 
 ROW_SELECTION = "row selection"
 """Who needs a column that no expression names."""
 
 Granted = Mapping[str, frozenset[str]]
 """Columns that were granted, by table."""
+
+
+class ExpressionError(Exception):
+    """An expression that is refused: which `feature`, what in it (`snippet`), what was `expected`, and where (`position`, from 0)."""
+
+    def __init__(self, feature: str, snippet: str, expected: str, position: int | None = None) -> None:
+        snippet, expected = " ".join(snippet.split()), " ".join(expected.split())  # one line, whatever was written
+        where = "" if position is None else f" at position {position}"
+        super().__init__(f"`{feature}`: got `{snippet}`{where}, {expected}")
+        self.feature = feature
+        self.snippet = snippet
+        self.expected = expected
+        self.position = position
 
 
 class MinimisationError(Exception):
@@ -54,6 +77,8 @@ class ReadSets:
 
 def requested(contract: Contract, spec: Segment) -> tuple[ColumnRead, ...]:
     """Every column that a build of `spec` reads, fairness attributes aside. Raises ExpressionError."""
+    from governance.expressions import compile_segment  # with its parser, which takes as long to load as a question may take to answer
+
     compiled = compile_segment(contract, spec)
     readers: dict[Read, list[str]] = {}
     for each in compiled:

@@ -1,8 +1,8 @@
 """The subject's rights in the metadata database: what stands there of one subject, and how it goes (GDPR art. 15, 17, 21).
 
 Erasure leaves tombstones: of a consent event stay its place, its batch and the commitment that its batch's root was made of, so
-that the root in the log still verifies (`batch_root`); who it was of, what it said and when, is gone. The intent is a row with
-the subject, written before anything else and blanked at the end, so that whoever opens the workspace after a crash can go on.
+that the root in the log still verifies (`governance.consent_batches`); who it was of, what it said and when, is gone. The intent is a
+row with the subject, written before anything else and blanked at the end, so that whoever opens the workspace after a crash can go on.
 
 Not here: files (`engine.copies`), the list outside (`governance.suppression`), the look for what is left (`governance.traces`).
 """
@@ -18,10 +18,10 @@ from sqlalchemy import or_
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, SQLModel, col, select
 
-from audit.commitments import collect, commit
 from governance import builds, consent
 from governance.builds import BuildId
 from governance.consent import ConsentEvent, Recorded, Status
+from governance.consent_batches import COMMITTED, leaf, values_of
 from governance.consent_snapshot import invalidate
 from governance.erasures import Erasure
 from governance.store import Transaction
@@ -46,7 +46,7 @@ def bury(transaction: Transaction, erasure: Erasure, subjects: Collection[str]) 
     session = transaction.session
     for subject in subjects:
         for row in session.exec(select(ConsentRow).where(col(ConsentRow.subject) == subject)).all():
-            row.leaf = _leaf(_values(row), row.salt, None)
+            row.leaf = leaf(values_of(row), row.salt, None)
             for name in _BLANK:
                 setattr(row, name, None)
             row.subject, row.purpose, row.status, row.salt = "", "", ERASED, b""
@@ -67,13 +67,6 @@ def mentions(session: Session, subject: str) -> tuple[BuildId, ...]:
     """Builds where somebody's comment, or the reason of a recall, has the subject's key as a word."""
     named = [row.build for row in _saying(session, subject)] + [row.id for row, _ in _recalled(session, subject)]
     return tuple(BuildId(build) for build in dict.fromkeys(named))
-
-
-def batch_root(session: Session, batch: str) -> bytes:
-    """The root of a batch's commitments, worked out from its rows again, tombstones too: the one that the log holds."""
-    query = select_columns(*_COMMITTED, _TABLE.c.salt, _TABLE.c.leaf).where(_TABLE.c.batch == batch).order_by(_TABLE.c.id)
-    rows = session.connection().execute(query, execution_options={"yield_per": 10_000})
-    return collect(_leaf(tuple(values), salt, leaf) for *values, salt, leaf in rows).root
 
 
 def standing(session: Session, subject: str) -> Iterator[Entry]:
@@ -110,19 +103,7 @@ def known_subjects(session: Session) -> Iterator[str]:
 
 _STOPS = (Status.WITHDRAWN, Status.OBJECTED)
 _TABLE = SQLModel.metadata.tables[str(ConsentRow.__tablename__)]
-_COMMITTED = [
-    column for column in _TABLE.columns if column.name not in ("id", "batch", "salt", "leaf")
-]  # as `consent.committed` takes them
-_BLANK = [column.name for column in _COMMITTED if column.nullable]
-
-
-def _values(row: ConsentRow) -> tuple[str | int | None, ...]:
-    return tuple(getattr(row, column.name) for column in _COMMITTED)
-
-
-def _leaf(values: tuple[str | int | None, ...], salt: bytes, leaf: bytes | None) -> bytes:
-    """What a batch committed to in a row: kept, where the row was erased."""
-    return commit(consent.committed(values), salt) if leaf is None else leaf
+_BLANK = [column.name for column in COMMITTED if column.nullable]
 
 
 def _redact(session: Session, subject: str) -> None:

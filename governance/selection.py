@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from governance.columns import quoted
-from governance.expressions import LABEL, TREATMENT, Aggregate, Compiled
+from governance.expressions import Aggregate, Compiled
+from governance.reads import LABEL, TREATMENT
 from governance.relations import ADMITTED, ID, RANK, Relations
 from governance.spans import Span, after, before, midnight
 from policies.segment import Feature, Lookup, Segment

@@ -42,7 +42,12 @@ def ask(
         at.display.result(asked.as_data(), asked.answer.text())
         if to is not None:
             proof = proving.prove(workspace, asked, to)
-            at.display.note("it proves the entries, passports and leaves that the answer rests on; its sentences are this workspace's own")
+            at.display.note(
+                "it proves that this answer was given, word by word, and what it rests on; whether it follows from that, its reader judges"
+            )
             if proof.left_out:
                 at.display.note(f"left out, for whoever may `read_segments`: {', '.join(proof.left_out)}")
+            if proof.closed:
+                why = "their batch is too large to be hashed in an answer, or they were erased since"
+                at.display.note(f"not opened are consent events of entries {', '.join(map(str, proof.closed))}: {why}")
             at.display.note(f"the proof is in `{to}`; in there, with audit/verify.py beside: {proof.command}")

@@ -12,16 +12,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from sqlmodel import Session
+
 from audit.record import Chapter, Document
-from engine import planning
-from engine.planning import Prepared
+from engine.policy_approvals import parsed
+from engine.prepared import Prepared, decided
 from engine.workspace import Workspace, WorkspaceError
-from governance import builds, exports
+from governance import builds, documents, exports
 from governance.budget import Balance, balances
 from governance.builds import Build, Status
-from governance.exports import Export, Notice
-from governance.grammar import ExpressionError
-from governance.reads import MinimisationError
+from governance.exports import Export, ExportId, Notice
+from governance.reads import ExpressionError, MinimisationError
 from policies.contract import Contract
 from policies.parsing import DocumentError
 from policies.policy import Policy
@@ -33,7 +34,8 @@ Read = TypeVar("Read")
 @dataclass(frozen=True, slots=True)
 class House:
     """The workspace. `segments` by name, with the columns that a build of each reads and what the policy of today finds; `books` by
-    contract and policy; `builds` and `exports` the newest first; `problems`: documents that could not be read."""
+    contract and policy; `builds` and `exports` the newest first; `handed_under`: the policy, as its build pinned it, of each export whose
+    policy was kept; `problems`: documents that could not be read."""
 
     name: str
     notes: tuple[str, ...]
@@ -44,6 +46,7 @@ class House:
     builds: tuple[Build, ...]
     exports: tuple[Export, ...]
     notices: tuple[Notice, ...]
+    handed_under: Mapping[ExportId, Policy]
     books: Mapping[tuple[str, str], tuple[Balance, ...]]
     problems: tuple[str, ...]
     made_at: dt.datetime
@@ -80,6 +83,7 @@ def look(workspace: Workspace) -> House:
     with workspace.store.read() as session:
         built = builds.builds(session)
         handed, notices = exports.exports(session), exports.notices(session)
+        under = {each.id: policy for each in handed if (policy := _pinned(session, built, each)) is not None}
         specs = _as_built(built, handed) | written
         put = dict(_put(specs, contracts, policies, problems))
         pairs = {(each.contract.name, each.policy.name): each for each in put.values()}
@@ -94,6 +98,7 @@ def look(workspace: Workspace) -> House:
         builds=built,
         exports=handed,
         notices=notices,
+        handed_under=under,
         books=books,
         problems=tuple(problems),
         made_at=now,
@@ -110,6 +115,13 @@ def _documents(workspace: Workspace, folder: str, read: Callable[[str], Read], p
         except (DocumentError, WorkspaceError) as error:
             problems.append(str(error).splitlines()[0])
     return found
+
+
+def _pinned(session: Session, built: tuple[Build, ...], export: Export) -> Policy | None:
+    """The policy that the build of a list was planned under; None where nobody kept its text."""
+    plan = next((builds.find_plan(session, build.plan) for build in built if build.id == export.build), None)
+    kept = documents.find(session, plan.policy) if plan else None
+    return parsed(kept.text) if kept else None
 
 
 def _as_built(built: tuple[Build, ...], handed: tuple[Export, ...]) -> dict[str, Segment]:
@@ -134,6 +146,6 @@ def _put(
             problems.append(f"segment `{name}`: there is no `{folder}/{other}.yaml` that can be read")
             continue
         try:
-            yield name, planning.decided(contract, policy, spec)
+            yield name, decided(contract, policy, spec)
         except (ExpressionError, MinimisationError, WorkspaceError) as error:
             problems.append(f"segment `{name}`: {error}")

@@ -17,11 +17,12 @@ from audit.wording import count, number, percent, small
 from engine.exporting.house import House
 from engine.exporting.law import RECIPIENT, SPECIAL, TRANSFER, basis_words, nature
 from engine.exporting.processing import OF_ITS_OWN, measures
-from engine.planning import Prepared
+from engine.prepared import Prepared
 from engine.wording import duration_words
 from engine.workspace import WorkspaceError
 from governance.builds import Build
 from governance.exports import State
+from policies.rules import Destination
 from policies.segment import Feature, Label, Treatment
 
 TITLE = "Inputs of a data protection impact assessment"
@@ -40,7 +41,8 @@ HANDED_OVER = "A list that is handed over is not protected by differential priva
 def inputs(house: House, segment: str | None) -> Document:
     """Of one segment, or of all. Raises WorkspaceError for a segment that is unknown or cannot be read."""
     if segment is not None and segment not in house.segments:
-        raise WorkspaceError(f"`--segment`: got `{segment}`, expected one of {sorted(house.segments)}")
+        unread = "".join(f"; cannot be read: {problem}" for problem in house.problems)
+        raise WorkspaceError(f"`--segment`: got `{segment}`, expected one of {sorted(house.segments)}{unread}")
     wanted = [segment] if segment else sorted(house.segments)
     chapters = tuple(_chapter(house, house.segments[name]) for name in wanted)
     return house.document(TITLE, "GDPR art. 35(7)", chapters)
@@ -124,23 +126,32 @@ def _window(each: Feature | Label | Treatment) -> str:
 def _recipients(house: House, put: Prepared) -> Section:
     wanted, home = put.spec.output.destination, put.contract.jurisdiction
     handed = house.delivered(put.spec.name)
-    rows: list[Row] = []
-    for name in sorted({*([wanted] if wanted else []), *(export.destination for export in handed)}):
-        destination, lists = put.policy.destinations.get(name), [export for export in handed if export.destination == name]
+    own, rows, today = put.policy.name, list[Row](), {policy.name: policy.destinations for policy in house.policies}
+    places = {*([(own, wanted)] if wanted else []), *((house.policy_of(export), export.destination) for export in handed)}
+    for policy, name in sorted(places):
+        lists = [export for export in handed if (house.policy_of(export), export.destination) == (policy, name)]
         of = {export.id for export in lists}
         waiting = [notice for notice in house.notices if notice.export in of and notice.state is not State.ACKNOWLEDGED]
+        now = today.get(policy, {}).get(name)
+        under = [house.handed_under[export.id].destinations.get(name) for export in lists if export.id in house.handed_under]
+        before = [*dict.fromkeys(_declared(each, home) for each in under if each is not None and each != now)]
+        who, transfer = _declared(now, home) if now else (f"no destination of policy `{policy}` any more", "")
         rows.append(
             {
                 "recipient": name,
-                "who": f"{RECIPIENT[destination.kind]}: {destination.description}"
-                if destination
-                else "no destination of the policy any more",
-                "transfer": TRANSFER[destination.transfer(home)] if destination else "",
+                "policy": policy,
+                "who": "; ".join((who, *(f"when a list was handed over: {each}" for each, _ in before))),
+                "transfer": "; ".join(filter(None, (transfer, *(f"when a list was handed over: {each}" for _, each in before)))),
                 "lists handed over": f"{len(lists)}, the last on {lists[0].created:%Y-%m-%d}" if lists else "none",
                 "recalls not acknowledged": str(len(waiting)),
             }
         )
     return Section("35(7)(a)", "recipients", tuple(rows), () if rows else ("Nobody: the result stays in the workspace.",))
+
+
+def _declared(destination: Destination, home: str) -> tuple[str, str]:
+    """Who a recipient is, and what lets data go there, by one version of a policy."""
+    return f"{RECIPIENT[destination.kind]}: {destination.description}", TRANSFER[destination.transfer(home)]
 
 
 # -- (b) ---------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from audit.record import Chapter, Document, Missing, Row, Section
 from engine.exporting.house import House
 from engine.exporting.law import RECIPIENT, TRANSFER, basis_words, nature
-from engine.planning import Prepared
+from engine.prepared import Prepared
 from engine.settings import FILE
 from engine.wording import duration_words
 from governance.exports import Export

@@ -24,8 +24,8 @@ from engine.workspace import Workspace, WorkspaceError
 from governance import entries
 from governance.builds import Build
 from governance.exports import Export
-from governance.expressions import LABEL, TREATMENT, Compiled, compile_segment
-from governance.reads import ROW_SELECTION, attribute_reads, population_reads, row_selection
+from governance.expressions import Compiled, compile_segment
+from governance.reads import LABEL, ROW_SELECTION, TREATMENT, attribute_reads, population_reads, row_selection
 from governance.store import stamp
 from policies.contract import Contract
 from policies.segment import Segment

@@ -22,16 +22,14 @@ from sqlmodel import Session, col, select
 
 from audit.log import Entry
 from engine import considered, copies
-from engine.admitting import FEW, told_now
 from engine.considered import CONSIDERED, Opening
 from engine.files import read_parquet
-from engine.planning import decided
 from engine.policy_approvals import parsed
+from engine.prepared import decided
 from engine.questions.question import Asking
-from engine.release import PASSPORT
 from engine.workspace import Workspace, WorkspaceError
-from governance import admission, builds, consent, documents, entries, exports
-from governance.builds import Approval, Build, Plan, Status
+from governance import builds, consent, documents, entries, exports
+from governance.builds import Approval, Build, Plan, PlanId, Status
 from governance.consent import Recorded
 from governance.identity import identities, links
 from governance.store import moment
@@ -60,6 +58,8 @@ class Archive:
     def __init__(self, workspace: Workspace, session: Session, asked: Asking) -> None:
         self.workspace, self.session, self.asked = workspace, session, asked
         self.now = consent.judged_at(session, workspace.store.clock())
+        self._documents: dict[PlanId, Documents] = {}
+        self._rules: dict[tuple[Digest, ...], Policy] = {}
 
     @property
     def connection(self) -> Connection:
@@ -157,9 +157,22 @@ class Archive:
         digest = "sha256:" + hashlib.sha256(kept.encode()).hexdigest()
         return kept if quarantined and quarantined.parsed["facts"].get("facts") == digest else None
 
+    def status(self, build: Build) -> Status:
+        """What a build was at `past`: where a day was asked for, by its entries until then."""
+        if self.asked.on is None:
+            return build.status
+        moves = [(each.index, to) for by, to in _MOVES.items() for each in self.entries(by, last=1, until=self.past, build=build.id)]
+        return max(moves)[1] if moves else Status.BUILDING
+
+    def retrain_by(self, build: Build) -> str:
+        """By which day its model must be trained anew, by what was known at `past`; `-` for none. The first mark stands."""
+        marks = self.entries("build.must_retrain", until=self.past, build=build.id)
+        return str(marks[0].parsed["facts"]["by"]) if marks else "-"
+
     def has_passport(self, build: Build) -> bool:
-        """Whether the passport of its release is here still: it goes with a recall."""
-        return (copies.released(self.workspace, build.id) / PASSPORT).exists()
+        """Whether the passport of a release that was made until `past` is here still: it goes with a recall."""
+        path = copies.released(self.workspace, build.id) / copies.PASSPORT
+        return build.released is not None and build.released <= self.past and path.exists()
 
     def approvals(self, build: Build) -> tuple[Approval, ...]:
         """What people said to a build."""
@@ -183,8 +196,10 @@ class Archive:
         return kept.text if kept else document.canonical().decode()
 
     def documents(self, plan: Plan) -> Documents:
-        """Those that a plan pinned."""
-        return Documents(self.contract(plan.contract), self.policy(plan.policy))
+        """Those that a plan pinned; read once."""
+        if plan.id not in self._documents:
+            self._documents[plan.id] = Documents(self.contract(plan.contract), self.policy(plan.policy))
+        return self._documents[plan.id]
 
     def _today(self, folder: str, read: Callable[[str], Written]) -> Iterator[Written]:
         """Documents of the workspace, for what was pinned before any were kept."""
@@ -264,7 +279,10 @@ class Archive:
 
     def judged_all(self, contract: Contract, policy: Policy, spec: Segment, subjects: pa.Array, at: dt.datetime) -> pa.ChunkedArray:
         """The same for several, in their order."""
-        return self._admitted(contract, decided(contract, policy, spec).rules, spec.purpose, subjects, at)
+        pinned = contract.digest(), policy.digest(), spec.digest()
+        if pinned not in self._rules:
+            self._rules[pinned] = decided(contract, policy, spec).rules
+        return self._admitted(contract, self._rules[pinned], spec.purpose, subjects, at)
 
     def reason(self, contract: Contract, policy: Policy, purpose: str, key: str) -> Reason:
         """Why a key could be used for a purpose at `past`, or not, whatever for."""
@@ -272,6 +290,9 @@ class Archive:
         return Reason(reasons[0].as_py()) if len(reasons) else Reason.NEVER_ASKED
 
     def _admitted(self, contract: Contract, rules: Policy, purpose: str, subjects: pa.Array, at: dt.datetime) -> pa.ChunkedArray:
+        from engine.admitting import FEW, told_now  # with the data engine, which few questions need
+        from governance import admission
+
         by = identities(links(self.session, at))
         if len(subjects) <= FEW:
             few = set(subjects.to_pylist())
@@ -281,6 +302,10 @@ class Archive:
         told, people = told_now(self.workspace, contract, rules), pa.table({"subject": subjects})
         who = contract.jurisdiction, at, None, by, told, contract.controller
         return admission.admit(events, people, rules, purpose, *who).reasons["reason"]
+
+
+_MOVES = {"build.reject": Status.REJECTED} | {f"build.{each}": each for each in Status if each is not Status.BUILDING}
+"""What a build is after an entry of each of these actions."""
 
 
 def _row(path: Path, key: str, columns: Iterable[str] | None = None) -> dict[str, Any] | None:

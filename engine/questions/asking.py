@@ -15,9 +15,9 @@ from sqlmodel import select
 
 from audit.commitments import SALT, commit
 from engine import roles
+from engine.prepared import contracts
 from engine.questions.archive import Archive
 from engine.questions.question import Answer, Asking, Given, Question
-from engine.rights import contracts
 from engine.workspace import Workspace, WorkspaceError
 from governance.documents import Kind
 from governance.roles import Action
@@ -36,14 +36,18 @@ class Asked:
     salt: bytes
 
     def value(self) -> str:
-        """What the entry commits to: question, what was given and the answer, as JSON with sorted keys."""
-        value = {"question": self.question.id, "asked": _whole(self.given), "answer": self.answer.as_data()}
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        """What the entry commits to: `said`, as JSON with sorted keys."""
+        return json.dumps(self.said(), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+    def said(self) -> dict[str, Any]:
+        """Question, what was given and the answer, as JSON values."""
+        question = {"question": self.question.id, "asks": self.question.asks, "asked": _whole(self.given)}
+        return {**question, "answer": self.answer.as_data()}
 
     def as_data(self) -> dict[str, Any]:
         """As JSON, with what opens the commitment."""
         logged = {"entry": self.entry, "salt": self.salt.hex(), "commitment": commit(self.value(), self.salt).hex()}
-        return {**json.loads(self.value()), "asks": self.question.asks, "logged": logged}
+        return {**self.said(), "logged": logged}
 
 
 def ask(workspace: Workspace, question: Question, given: Asking) -> Asked:
@@ -71,8 +75,10 @@ def check(question: Question, given: Asking) -> None:
         expected = _options(sorted(question.needs | question.takes)) or "no option"
         raise WorkspaceError(f"question `{question.id}`: got {_options(useless)}, expected {expected}")
     for each in Given:
-        if getattr(given, each) == "":
+        if (value := getattr(given, each)) == "":
             raise WorkspaceError(f"`--{each}`: got nothing, expected a value")
+        if isinstance(value, str) and value != value.encode(errors="ignore").decode():
+            raise WorkspaceError(f"`--{each}`: got bytes that are no UTF-8, expected a text")
 
 
 def _known(workspace: Workspace, given: Asking) -> None:

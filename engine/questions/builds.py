@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from engine.planning import decided
+from engine.prepared import decided
 from engine.questions.archive import Archive
 from engine.questions.question import COLUMN, ON, SEGMENT, SUBJECT, Answer, Asking, Draft, Question
 from engine.wording import reason_words
@@ -19,6 +19,7 @@ from policies.contract import Contract
 from policies.deciding import Request, Use, judge
 from policies.decisions import Finding
 from policies.documents import Digest
+from policies.parsing import DocumentError
 from policies.policy import Policy
 from policies.segment import Segment
 
@@ -27,7 +28,7 @@ def policy_of_build(archive: Archive, _asked: Asking) -> Answer:
     """The documents that a build's plan pinned, and under which policy people said yes."""
     build, told = archive.build(), Draft()
     plan, kept = archive.plan(build), archive.documents(archive.plan(build))
-    about(told, build)
+    about(archive, told, build)
     pinned: tuple[tuple[str, Contract | Policy | None, Digest], ...]
     pinned = ("policy", kept.policy, plan.policy), ("contract", kept.contract, plan.contract)
     for what, document, digest in pinned:
@@ -61,7 +62,7 @@ def policy_of_build(archive: Archive, _asked: Asking) -> Answer:
 def columns_read(archive: Archive, _asked: Asking) -> Answer:
     """Which columns a build's expressions read, which the database says that its query read, and which existed for it at all."""
     build, told = archive.build(), Draft()
-    about(told, build)
+    about(archive, told, build)
     if not vouch(archive, told, build):
         return told.answer()
     reads = _read_sets(build)
@@ -82,7 +83,7 @@ def columns_read(archive: Archive, _asked: Asking) -> Answer:
 def necessity(archive: Archive, _asked: Asking) -> Answer:
     """Why each column is needed, in the words of the spec that was built."""
     build, told = archive.build(), Draft()
-    about(told, build)
+    about(archive, told, build)
     if not vouch(archive, told, build):
         return told.answer()
     spec = build.facts["spec"]
@@ -112,7 +113,7 @@ def column_denied(archive: Archive, asked: Asking) -> Answer:
     """What the policy says of one column for a segment, by which rule, and when that stopped a plan."""
     told = Draft()
     name, column = asked.segment or "", asked.column or ""
-    spec, contract, policy, when = _documents(archive, name)
+    spec, contract, policy, when = _documents(archive, told, name)
     table, _, short = column.partition(".")
     if table not in contract.tables or short not in contract.tables[table].columns:
         raise WorkspaceError(f"`--column`: got `{column}`, expected TABLE.COLUMN of contract `{contract.name}`")
@@ -144,7 +145,7 @@ def column_denied(archive: Archive, asked: Asking) -> Answer:
 def excluded(archive: Archive, asked: Asking) -> Answer:
     """How many a build left out, by reason, and by which rule each reason stands; and why one subject was, where one is given."""
     build, told = archive.build(), Draft()
-    about(told, build)
+    about(archive, told, build)
     if not vouch(archive, told, build):
         return told.answer()
     rules = {reason_words(reason): rule for reason, rule in _RULES.items()}
@@ -171,8 +172,7 @@ def outcomes(archive: Archive, told: Draft, build: Build) -> list[tuple[str, Rea
     told.fact(outcome=counts.name.lower(), trained=any(trained for _, _, trained in found))
     for key, reason, trained in found:
         told.add("keys", {"key": key, "outcome": reason.name.lower(), "trained": trained})
-        if archive.has_passport(build):
-            told.open_leaf(build, key)
+        told.open_leaf(archive.quarantined(build), build, key)
     return found
 
 
@@ -210,14 +210,15 @@ _RULES = {
 _SHOWN = 20
 
 
-def about(told: Draft, build: Build) -> None:
-    """Which build the answer is about."""
-    released = f", released {build.released:%Y-%m-%d}" if build.released else ""
+def about(archive: Archive, told: Draft, build: Build) -> None:
+    """Which build the answer is about, and what it was then."""
+    released = f", released {build.released:%Y-%m-%d}" if build.released and build.released <= archive.past else ""
+    status = archive.status(build)
     told.say(
-        f"build {build.id} of `{build.segment}`, {build.status}, begun {build.created:%Y-%m-%d %H:%M} UTC by {build.builder}{released}",
+        f"build {build.id} of `{build.segment}`, {status}, begun {build.created:%Y-%m-%d %H:%M} UTC by {build.builder}{released}",
         build=build.id,
         segment=build.segment,
-        status=build.status.value,
+        status=status.value,
         purpose=build.purpose,
     )
 
@@ -262,12 +263,20 @@ def passport(build: Build) -> dict[str, Any]:
     return said
 
 
-def _documents(archive: Archive, name: str) -> tuple[Segment, Contract, Policy, str]:
-    """Spec, contract and policy of a segment as they are today, or else as its newest build has them. Raises WorkspaceError."""
+def _documents(archive: Archive, told: Draft, name: str) -> tuple[Segment, Contract, Policy, str]:
+    """Spec, contract and policy of a segment as they are today, or else as its newest build has them.
+
+    Raises WorkspaceError, and DocumentError where one of them cannot be read today and there is no build.
+    """
     workspace = archive.workspace
     if name in workspace.documents("segments"):
-        spec = workspace.segment(name)
-        return spec, workspace.contract(spec.dataset), workspace.policy(spec.policy), "as it is today"
+        try:
+            spec = workspace.segment(name)
+            return spec, workspace.contract(spec.dataset), workspace.policy(spec.policy), "as it is today"
+        except (DocumentError, WorkspaceError) as error:
+            if not any(name == build.segment and "spec" in build.facts for build in archive.builds):
+                raise
+            told.lack(f"what the documents of `{name}` say today: {str(error).splitlines()[0]}")
     build = archive.build()
     built, kept = archive.spec(build), archive.documents(archive.plan(build))
     if built is None or kept.contract is None or kept.policy is None:

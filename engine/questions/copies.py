@@ -20,13 +20,11 @@ from engine.questions.builds import today
 from engine.questions.people import of_purpose
 from engine.questions.question import ON, SEGMENT, SUBJECT, Answer, Asking, Draft, Question
 from governance import exports
-from governance.builds import Build
+from governance.builds import LIVE, Build
 from governance.consent import Recorded
 from governance.exports import Export, Notice
 from governance.pseudonyms import pseudonyms, purpose_key
 from governance.roles import Action
-
-_LIVE = ("quarantined", "released")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ def copies_stopped(archive: Archive, asked: Asking) -> Answer:
 
 def _after(archive: Archive, told: Draft, stop: Recorded) -> Iterator[tuple[str, ...]]:
     event = f"{_minute(stop.event.event_time)}, {stop.event.status} {stop.event.purpose}"
-    told.rest_on(archive.said(stop), "the salted commitment to this no")
+    told.rest_on_said(archive.said(stop), stop, "the salted commitment to this no")
     since = _since(archive, stop)
     for when in sorted(set(since.values())):
         by = "each read judges consent by itself" if when == stop.received_time else "the merge of keys, of which the strictest binds"
@@ -75,7 +73,7 @@ def _after(archive: Archive, told: Draft, stop: Recorded) -> Iterator[tuple[str,
             row = archive.considered(build, key)
             if build.created > when or row is None:
                 continue
-            if build.status in _LIVE:
+            if build.status in LIVE:
                 yield event, f"list of build {build.id}", *_list(archive, told, build, key, when, recalled)
             if row["trained"]:
                 yield event, f"model of build {build.id}", *_model(archive, told, build, when)

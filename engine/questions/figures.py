@@ -11,13 +11,13 @@ from typing import Any
 
 from audit.proxies import MEASURE
 from audit.wording import number, small
-from engine import copies, planning
+from engine import copies, prepared
 from engine.considered import CONSIDERED
 from engine.questions.archive import Archive
-from engine.questions.builds import about, passport, today, vouch
+from engine.questions.builds import about, passport, vouch
 from engine.questions.question import ON, SEGMENT, SUBJECT, Answer, Asking, Draft, Question
 from governance import budget, entries
-from governance.builds import Build
+from governance.builds import Build, Status
 from governance.roles import Action
 from policies.parsing import DocumentError
 
@@ -30,27 +30,26 @@ def models_with_subject(archive: Archive, _asked: Asking) -> Answer:
     told, rows = Draft(), []
     for build in archive.of_segment():
         found = [row for key in archive.keys if (row := archive.considered(build, key)) is not None]
-        if not any(row["trained"] for row in found):
+        if not any(row["trained"] for row in found) or (status := archive.status(build)) is Status.BUILDING:
             continue
         privacy = build.facts["privacy"]
         epsilon = privacy["epsilon"]
         bound = "nothing bounds it; nothing of it is published" if epsilon is None else f"a factor of at most {math.exp(epsilon):.3g}"
-        by = f"{build.retrain_by:%Y-%m-%d}" if build.retrain_by else "-"
         shown = ("none", "-") if epsilon is None else (f"{epsilon:g}", small(privacy["delta"]))
-        rows.append((build.id, build.segment, build.status.value, *shown, bound, by))
-        told.rest_on(archive.quarantined(build), f"the root of whom build {build.id} considered, and the digest of what it keeps")
+        rows.append((build.id, build.segment, status.value, *shown, bound, archive.retrain_by(build)))
+        entry = archive.quarantined(build)
+        told.rest_on(entry, f"the root of whom build {build.id} considered, and the digest of what it keeps")
+        for key in archive.keys:
+            told.open_leaf(entry, build, key)
         if archive.has_passport(build):
             told.rest_on_passport(build)
     head = ("build", "segment", "status", "ε", "δ", "what their presence changes, δ aside", "to be trained anew by")
     told.table("models", rows, head)
     if not rows:
         told.say("no model whose record is here was trained on this subject", count=0)
-    today(archive, told, "states of builds, and days to train models anew by")
     kept = [build for build in archive.of_segment() if "spec" in build.facts]
     if gone := [build for build in kept if not (copies.folder(archive.workspace, build.id) / CONSIDERED).exists()]:
         told.lack(f"whose rows trained {len(gone)} builds that are over: their records were deleted with them")
-    else:
-        told.say("their leaf in each of these builds, as a proof: `consentric audit prove`")
     return told.answer()
 
 
@@ -58,7 +57,7 @@ def budget_left(archive: Archive, _asked: Asking) -> Answer:
     """What every account may spend, has spent and has left, and who reserved how much of it."""
     told, rows = Draft(), []
     try:
-        pairs, problems = planning.pairs(archive.workspace)
+        pairs, problems = prepared.pairs(archive.workspace)
     except DocumentError as error:
         pairs, problems = (), tuple(str(error).splitlines())
     for contract, policy in pairs:
@@ -140,7 +139,7 @@ def proxies(archive: Archive, _asked: Asking) -> Answer:
 def _measured(archive: Archive, told: Draft) -> Build | None:
     """The build that was asked for, or the one that its list was scored with."""
     build = archive.build()
-    about(told, build)
+    about(archive, told, build)
     if not vouch(archive, told, build):
         return None
     trained = next((each for each in archive.builds if each.id == build.model), build)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,7 +33,7 @@ MOST = 200_000
 def basis(archive: Archive, _asked: Asking) -> Answer:
     """By which legal basis a subject could be used for a segment on a day, by what was known on that day, and what decided it."""
     build, told = archive.build(), Draft()
-    about(told, build)
+    about(archive, told, build)
     plan = archive.plan(build)
     kept, spec = archive.documents(plan), archive.spec(build)
     told.rest_on(archive.planned(plan), "the plan that pinned policy and contract")
@@ -129,7 +129,7 @@ def notice(archive: Archive, asked: Asking) -> Answer:
         ("shown by", "purpose", "said then", "notice", "its hash", "how"),
     )
     for recorded in with_notice:
-        told.rest_on(archive.said(recorded), "the salted commitment to the event that names the notice")
+        told.rest_on_said(archive.said(recorded), recorded, "the salted commitment to the event that names the notice")
         if recorded.event.notice_hash is None:
             told.lack(f"the hash of notice `{recorded.event.notice_version}`: the event names its version alone")
     if len(with_notice) < len(said):
@@ -152,10 +152,9 @@ def expired_consent(archive: Archive, _asked: Asking) -> Answer:
         if trained is None:
             told.lack(f"whom build {build.id} used: it is over, and its record of people was deleted")
             continue
-        then = _ended(archive, told, build, trained, dt.datetime.fromisoformat(entry.parsed["at"]))
-        now = _ended(archive, told, build, trained, archive.past)
-        listed = _ended(archive, told, build, archive.members(build), archive.past)
-        rows.append((build.id, build.segment, build.status, then, now, listed, f"{build.retrain_by:%Y-%m-%d}" if build.retrain_by else "-"))
+        [then] = _ended(archive, told, build, [trained], dt.datetime.fromisoformat(entry.parsed["at"]))
+        now, listed = _ended(archive, told, build, [trained, archive.members(build)], archive.past)
+        rows.append((build.id, build.segment, archive.status(build), then, now, listed, archive.retrain_by(build)))
         for mark in archive.entries("build.must_retrain", until=archive.past, build=build.id):
             told.rest_on(mark, "the mark that its model must be trained anew")
     told.table("builds", rows, ("build", "segment", "status", "ended at build", "ended since", "of these listed", "retrain by"))
@@ -166,29 +165,30 @@ def expired_consent(archive: Archive, _asked: Asking) -> Answer:
         "counts are of people whose rows were used, exact, for officers alone",
         wrong=len(wrong),
     )
-    today(archive, told, "lists, states and days to train models anew by")
+    today(archive, told, "lists")
     if not live:
         told.lack("any build")
     return told.answer()
 
 
-def _ended(archive: Archive, told: Draft, build: Build, people: pa.Array, at: dt.datetime) -> int | str:
-    """How many of `people` could not be used at a moment because what they said had ended or was taken back; `?` where nobody can tell."""
+def _ended(archive: Archive, told: Draft, build: Build, groups: Sequence[pa.Array], at: dt.datetime) -> list[int | str]:
+    """How many of each of `groups` could not be used at a moment because what they said had ended or was taken back; `?` where nobody
+    can tell. They are judged together."""
     kept, spec = archive.documents(archive.plan(build)), archive.spec(build)
     if kept.policy is None or kept.contract is None or spec is None:
         told.lack(f"policy and contract of build {build.id}, so that its people cannot be judged again")
-        return "?"
-    if len(people) > MOST:
+        return ["?"] * len(groups)
+    if max(map(len, groups)) > MOST:
         told.lack(
             f"whether consent of the people of build {build.id} had ended: it is of more than {MOST:,}, too many to judge in an answer"
         )
-        return "?"
+        return ["?"] * len(groups)
     known = identities(links(archive.session, at))
-    heads = pa.array([known.survivor(key) for key in people.to_pylist()], pa.string()) if known.merged else people
-    judged = pc.unique(heads)  # whoever stands for several keys is judged once, and counts for each of them
+    heads = [pa.array([known.survivor(key) for key in each.to_pylist()], pa.string()) if known.merged else each for each in groups]
+    judged = pc.unique(pa.concat_arrays(heads))  # whoever stands for several keys is judged once, and counts for each of them
     reasons = archive.judged_all(kept.contract, kept.policy, spec, judged, at)
     ended = judged.filter(pc.is_in(reasons, pa.array([int(each) for each in ENDED], reasons.type)).combine_chunks())
-    return int(pc.sum(pc.is_in(heads, ended)).as_py() or 0)
+    return [int(pc.sum(pc.is_in(each, ended)).as_py() or 0) for each in heads]
 
 
 ENDED = (Reason.EXPIRED, Reason.WITHDRAWN, Reason.OBJECTED, Reason.INVALIDATED, Reason.REFUSED)
@@ -218,7 +218,7 @@ def events(archive: Archive, told: Draft, said: Iterable[Recorded]) -> None:
                 until,
             )
         )
-        told.rest_on(archive.said(recorded), "the root of salted commitments to a batch with what this subject said")
+        told.rest_on_said(archive.said(recorded), recorded, "the root of salted commitments to a batch with what this subject said")
     told.table("events", rows, ("said", "received", "purpose", "status", "basis", "how", "until"))
 
 

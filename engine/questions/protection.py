@@ -6,15 +6,14 @@ from collections.abc import Iterator
 
 from engine import copies
 from engine.copies import Kind
-from engine.planning import Prepared, decided
+from engine.prepared import Prepared, decided
 from engine.questions.archive import Archive
 from engine.questions.builds import passport, today, vouch
 from engine.questions.question import ON, SEGMENT, SUBJECT, Answer, Asking, Draft, Question
-from engine.sweep import LIVE
 from engine.wording import duration_words, reason_words
 from governance import exports
-from governance.builds import Build
-from governance.grammar import ExpressionError
+from governance.builds import LIVE, Build
+from governance.reads import ExpressionError
 from governance.roles import Action
 from governance.verdicts import Reason
 from policies.parsing import DocumentError
@@ -176,7 +175,7 @@ def automated_decisions(archive: Archive, asked: Asking) -> Answer:
     """Which builds put people on lists by a model alone, who looked before, and to whom a list went."""
     told, rows = Draft(), []
     handed = [each for each in exports.exports(archive.session) if each.finished and each.finished <= archive.past]
-    today(archive, told, "states of builds, and who is on lists")
+    today(archive, told, "who is on lists")
     for build in (looked_at := shown(archive, told)):
         approvals = [one for one in archive.approvals(build) if one.created <= archive.past]
         said = [f"{one.principal} ({one.verdict})" for one in approvals]
@@ -187,7 +186,7 @@ def automated_decisions(archive: Archive, asked: Asking) -> Answer:
                 archive.entry(f"build.{one.verdict}", one.created, build=build.id), f"what {one.principal} said of build {build.id}"
             )
         how = build.facts.get("spec", {}).get("model", {}).get("type", "-") + (f", scored with {build.model}" if build.model else "")
-        rows.append((build.id, build.segment, build.status, how, ", ".join(said) or "nobody", "; ".join(went) or "nobody"))
+        rows.append((build.id, build.segment, archive.status(build), how, ", ".join(said) or "nobody", "; ".join(went) or "nobody"))
     told.table("builds", rows, ("build", "segment", "status", "model", "looked at by", "handed to"))
     told.say("every list is made by a model; people look at a build as a whole before its release, and at no single person on it")
     for build in looked_at if asked.subject is not None else ():

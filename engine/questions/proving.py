@@ -1,14 +1,16 @@
 """An answer as a folder that somebody who trusts nobody here can check with `audit/verify.py` alone.
 
-It proves the entries, passports and leaves that the answer rests on. The sentences of the answer are the workspace's own statement,
-to which an entry commits: nobody can change them afterwards, and whether they follow from what is proven, the reader judges. What a
-build keeps of itself is in it only for whoever may read segments; that a folder was written is an entry too, before it is there.
+It proves that this answer is the one that was given, sentence by sentence, and the entries, passports, documents, consent events and
+leaves that it rests on; whether it follows from them, its reader judges. What a build keeps of itself is in it only for whoever may
+read segments; that a folder was written is an entry too, before it is there.
 
-answer.json              the answer, and what opens the commitment to it in the newest entry
+README.txt               which file is what, and the command that checks them
+answer.json              the answer, the salt of the commitment to it, and the proof of the entry that commits to it
 entry-INDEX.tlog-proof   each entry that it rests on, under the newest checkpoint (C2SP tlog-proof)
 passport-BUILD.json      each passport that it rests on
-opening-BUILD.json       what a build did with the subject that was asked for, and opening-BUILD-2.json by another key of the same person:
-                         for them, and nobody else's is in it
+opening-BUILD.json       what a build did with the subject that was asked for, and opening-BUILD-2.json by another key of the same person
+consent-INDEX.json       what the subject said, as the entry commits to it, and consent-INDEX-2.json of the same batch: as openings, these
+                         are for them, and nobody else's is in them
 *.json                   documents whose digests stand in those entries
 log.policy               the log's keys (C2SP tlog-policy): an auditor compares them with those that they have from elsewhere
 """
@@ -16,36 +18,59 @@ log.policy               the log's keys (C2SP tlog-policy): an auditor compares 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
+from sqlmodel import Session
+
+from audit import log as audit_log
 from audit.proof import entry_proof, opening
 from engine import considered, copies, roles
 from engine.files import draft_folder, flush_folder, place_folder
 from engine.questions.asking import Asked
-from engine.release import PASSPORT
 from engine.workspace import Workspace, WorkspaceError
+from governance import consent_batches
 from governance.builds import BuildId
 from governance.roles import Action
 
-ANSWER, POLICY = "answer.json", "log.policy"
+README, ANSWER, POLICY = "README.txt", "answer.json", "log.policy"
 
-_OPTIONS = {"entry": "--proof", "passport": "--passport", "opening": "--opening"}
+_OPTIONS = {"answer.json": "opening", "entry": "proof", "passport": "passport", "opening": "opening", "consent": "opening"}
 """Of the verifier, by how the name of a file begins."""
 
 _OF_BUILDS = "facts", "passport", "opening"
 """Files that say what a build keeps of itself."""
 
+_READ_ME = """\
+An answer of a compliance officer, as evidence that needs no trust in whoever gave it.
+
+  answer.json       the answer, and what shows that the log commits to it
+  entry-*           entries of the log that it rests on
+  passport-*        passports of builds that it rests on
+  opening-*         what a build did with the subject that was asked for
+  consent-*         what this subject said
+  other *.json      documents whose digests stand in the answer
+  log.policy        the keys of the log: compare them with those that you have from elsewhere
+
+To check all of it, offline, with verify.py of Consentric in this folder (Python 3.11 and `pip install cryptography`):
+
+  {command}
+
+It shows that nothing here was changed since the answer was given, and what the log holds. Whether the answer follows from that, you judge.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """`command`: what checks the folder; `left_out`: files that whoever asked may not read."""
+    """`command`: what checks the folder; `left_out`: files that whoever asked may not read; `closed`: entries of consent events that
+    nobody can open, because they were erased since, or their batch is too large to be hashed again."""
 
     command: str
     left_out: tuple[str, ...]
+    closed: tuple[int, ...]
 
 
 def check_target(workspace: Workspace, to: Path) -> None:
@@ -60,6 +85,9 @@ def prove(workspace: Workspace, asked: Asked, to: Path) -> Proof:
     found = dict(_files(workspace, asked)) | dict(asked.answer.documents)
     shown = roles.may(workspace, Action.READ_SEGMENTS)
     files = {name: text for name, text in found.items() if shown or name.split("-")[0] not in _OF_BUILDS}
+    given = [f"--{_OPTIONS[kind]} {name}" for name in files if (kind := name.split("-")[0]) in _OPTIONS]
+    command = f"python verify.py --trust {POLICY} {' '.join(given)}"
+    files[README] = _READ_ME.format(command=command)
     with draft_folder(to.resolve()) as partial:
         for name, text in files.items():
             (partial / name).write_text(text, encoding="utf-8")
@@ -69,29 +97,42 @@ def prove(workspace: Workspace, asked: Asked, to: Path) -> Proof:
             digest = hashlib.sha256(files[ANSWER].encode()).hexdigest()
             write.record("evidence.exported", kind="answer", format="folder", sha256=digest, question=asked.question.id)
         place_folder(partial, to.resolve(), "answer-proof")
-    given = [f"{_OPTIONS[kind]} {name}" for name in files if (kind := name.split("-")[0]) in _OPTIONS]
-    return Proof(f"python verify.py --trust {POLICY} {' '.join(given)}", tuple(name for name in found if name not in files))
+    said = Counter(index for index, _ in asked.answer.said)
+    closed = tuple(index for index, many in said.items() if sum(name.startswith(f"consent-{index}") for name in found) < many)
+    return Proof(command, tuple(name for name in found if name not in files), closed)
 
 
 def _files(workspace: Workspace, asked: Asked) -> Iterator[tuple[str, str]]:
     """Name and text of each file."""
     answer, checkpoint = asked.answer, workspace.checkpoint()
     assert checkpoint is not None  # the answer's own entry is under it
-    yield ANSWER, json.dumps(asked.as_data(), ensure_ascii=False, indent=2) + "\n"
-    yield POLICY, "".join(f"log {key}\n" for key in workspace.keys.verifier_keys) + "quorum none\n"
+    needed = {asked.entry, *(one.index for one in answer.evidence), *(index for index, *_ in answer.openings)}
     with workspace.store.read() as session:
-        for index in sorted({asked.entry, *(one.index for one in answer.evidence)}):
-            yield f"entry-{index}.tlog-proof", entry_proof(session.connection(), index, checkpoint)
+        proofs = {index: entry_proof(session.connection(), index, checkpoint) for index in sorted(needed)}
+        yield ANSWER, opening({"value": asked.said(), "salt": asked.salt.hex()}, proofs[asked.entry])
+        yield POLICY, "".join(f"log {key}\n" for key in workspace.keys.verifier_keys) + "quorum none\n"
+        for index, proof in proofs.items():
+            yield f"entry-{index}.tlog-proof", proof
+        yield from _said(session, asked, proofs)
     for build in answer.passports:
-        yield f"passport-{build}.json", _passport(workspace, build).decode()
+        yield f"passport-{build}.json", (copies.released(workspace, BuildId(build)) / copies.PASSPORT).read_text(encoding="utf-8")
     before: Counter[str] = Counter()
-    for build, key in answer.openings:
+    for index, build, key in answer.openings:
         path = copies.folder(workspace, BuildId(build)) / considered.CONSIDERED
         if leaf := considered.opening(path, build, key):
             before[build] += 1
-            more = f"-{before[build]}" if before[build] > 1 else ""
-            yield f"opening-{build}{more}.json", opening(leaf.as_data(), _passport(workspace, build)).decode()
+            yield f"opening-{build}{_more(before[build])}.json", opening(leaf.as_data(), proofs[index])
 
 
-def _passport(workspace: Workspace, build: str) -> bytes:
-    return (copies.released(workspace, BuildId(build)) / PASSPORT).read_bytes()
+def _said(session: Session, asked: Asked, proofs: dict[int, str]) -> Iterator[tuple[str, str]]:
+    """Consent events that the answer rests on, batch by batch."""
+    for index, events in groupby(sorted(asked.answer.said), key=lambda each: each[0]):
+        (entry,) = audit_log.entries(session.connection(), index, index + 1)
+        facts, numbers = entry.parsed["facts"], [number for _, number in events]
+        opened = consent_batches.openings(session, facts["batch"], facts["events"], numbers)
+        for place, number in enumerate(sorted(opened), 1):
+            yield f"consent-{index}{_more(place)}.json", opening(opened[number].as_data(), proofs[index])
+
+
+def _more(place: int) -> str:
+    return f"-{place}" if place > 1 else ""

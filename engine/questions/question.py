@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from audit.log import Entry
     from engine.questions.archive import Archive
     from governance.builds import Build
+    from governance.consent import Recorded
 
 
 class Given(StrEnum):
@@ -71,7 +72,8 @@ class Answer:
     """`says`: lines for a terminal; `facts`: the same as JSON values; `passports`: builds whose passports it rests on.
 
     `documents`: texts whose digests stand in entries that it rests on, by the name of a file for each; they go into its proof.
-    `openings`: builds of which it tells what they did with the subject, and by which key; that key's own leaf goes into its proof.
+    So do leaves of the subject's own: `openings` of what builds did with them (entry, build and key), and `said`, of consent events
+    (entry, and the event's number).
     """
 
     says: tuple[str, ...]
@@ -80,7 +82,8 @@ class Answer:
     passports: tuple[str, ...] = ()
     unrecorded: tuple[str, ...] = ()
     documents: Mapping[str, str] = field(default_factory=dict, repr=False)
-    openings: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    openings: tuple[tuple[int, str, str], ...] = field(default=(), repr=False)
+    said: tuple[tuple[int, int], ...] = ()
 
     def as_data(self) -> dict[str, Any]:
         """As JSON values; of documents their digests."""
@@ -126,7 +129,8 @@ class Draft:
         self._passports: dict[str, None] = {}
         self._unrecorded: dict[str, None] = {}
         self._documents: dict[str, str] = {}
-        self._openings: dict[tuple[str, str], None] = {}
+        self._openings: dict[tuple[int, str, str], None] = {}
+        self._said: dict[tuple[int, int], None] = {}
 
     def say(self, line: str, **facts: Any) -> None:
         """A line, and what it says as facts."""
@@ -155,13 +159,20 @@ class Draft:
             parsed = entry.parsed
             self._evidence[entry.index] = Cited(entry.index, parsed["action"], parsed["at"], shows)
 
+    def rest_on_said(self, entry: Entry | None, recorded: Recorded, shows: str) -> None:
+        """The entry that commits to what the subject said, and that event's own leaf in it, for the proof."""
+        self.rest_on(entry, shows)
+        if entry is not None:
+            self._said[entry.index, recorded.number] = None
+
     def rest_on_passport(self, build: Build) -> None:
         """The passport of a build; ask `Archive.has_passport` first."""
         self._passports[build.id] = None
 
-    def open_leaf(self, build: Build, key: str) -> None:
-        """The leaf of a key of the subject in a build's commitments, for the proof; ask `Archive.has_passport` first."""
-        self._openings[build.id, key] = None
+    def open_leaf(self, entry: Entry | None, build: Build, key: str) -> None:
+        """The leaf of a key of the subject in a build's commitments, whose root stands in the entry of its end; for the proof."""
+        if entry is not None:
+            self._openings[entry.index, build.id, key] = None
 
     def attach(self, name: str, text: str) -> None:
         """A document, for the proof, whose digest stands in an entry that the answer rests on."""
@@ -174,6 +185,7 @@ class Draft:
     def answer(self) -> Answer:
         """As it is."""
         evidence = tuple(self._evidence[index] for index in sorted(self._evidence))
-        facts = json.loads(json.dumps(self._facts, ensure_ascii=False, default=str))
-        seen = tuple(self._passports), tuple(self._unrecorded), self._documents, tuple(self._openings)
+        text = json.dumps(self._facts, ensure_ascii=False, default=str)
+        facts = json.loads(text, parse_constant=str)  # JSON has no infinity, and what is committed to is JSON
+        seen = tuple(self._passports), tuple(self._unrecorded), self._documents, tuple(self._openings), tuple(self._said)
         return Answer(tuple(self._says), facts, evidence, *seen)

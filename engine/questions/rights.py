@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 
-from engine import rights
+from engine.prepared import contracts
 from engine.questions.archive import Archive
 from engine.questions.builds import today
 from engine.questions.question import ON, SUBJECT, Answer, Asking, Draft, Question
@@ -34,7 +34,7 @@ def subject_access(archive: Archive, asked: Asking) -> Answer:
     told.say(access.as_text(answer), answer=access.as_data(answer))
     told.say("as a page for the subject: `consentric rights access KEY --html FILE`")
     for recorded in archive.history[-SHOWN:]:
-        told.rest_on(archive.said(recorded), "the salted commitment to what they said")
+        told.rest_on_said(archive.said(recorded), recorded, "the salted commitment to what they said")
     for build in archive.builds:
         if any(archive.considered(build, key) for key in keys):
             told.rest_on(archive.quarantined(build), f"the root of whom build {build.id} considered")
@@ -69,7 +69,9 @@ def erasure(archive: Archive, asked: Asking) -> Answer:
     if older > 0:
         told.say(f"{older} older ones are not shown; ask with --on")
     told.table(
-        "out_of_reach", [*_sources(_contracts(archive)), *_lists(archive), *((what, "-") for what in BEYOND)], ("out of reach", "state")
+        "out_of_reach",
+        [*_sources(contracts(archive.workspace)), *_lists(archive), *((what, "-") for what in BEYOND)],
+        ("out of reach", "state"),
     )
     told.say("the log never names whom an erasure was of; a list outside remembers them by HMACs under a key of its own")
     return told.answer()
@@ -77,6 +79,8 @@ def erasure(archive: Archive, asked: Asking) -> Answer:
 
 def _of(archive: Archive, told: Draft, subject: str) -> None:
     """Whether a subject is on the list outside, and which sources hold them still."""
+    from engine import rights  # with the data engine, which whoever asks of no subject does not need
+
     rights.check_key(subject)
     try:
         listed = tuple(each for each in archive.workspace.suppression.entries(subject) if each.at <= archive.past)
@@ -94,12 +98,8 @@ def _of(archive: Archive, told: Draft, subject: str) -> None:
         told.add("held_by", place)
 
 
-def _contracts(archive: Archive) -> tuple[Contract, ...]:
-    return rights.contracts(archive.workspace)
-
-
-def _sources(contracts: tuple[Contract, ...]) -> Iterator[tuple[str, str]]:
-    for contract in contracts:
+def _sources(known: tuple[Contract, ...]) -> Iterator[tuple[str, str]]:
+    for contract in known:
         for name, table in contract.tables.items():
             if not table.reference:
                 yield f"source of {contract.name}.{name}", "whoever keeps it has to erase"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import func, or_, select
 
-from engine import planning
+from engine import prepared
 from engine.questions.archive import Archive
 from engine.questions.people import events, of_purpose
 from engine.questions.question import ON, SUBJECT, Answer, Asking, Draft, Question
@@ -90,7 +90,7 @@ def conflicting_signals(archive: Archive, _asked: Asking) -> Answer:
             why = "counts" if each is winner else _lost(each, winner, purpose)
             event = each.event
             rows.append((purpose, f"{event.event_time:%Y-%m-%d %H:%M}", event.status, event.purpose, event.method or "-", why))
-            told.rest_on(archive.said(each), "the salted commitment to what this subject said")
+            told.rest_on_said(archive.said(each), each, "the salted commitment to what this subject said")
     told.table("signals", rows, ("purpose", "said", "status", "of", "signal", "becomes of it"))
     if not found:
         told.say("nothing that this subject said contradicts itself for a purpose that a policy has", conflicts=0)
@@ -130,7 +130,7 @@ def _verdicts(archive: Archive, told: Draft) -> Iterator[tuple[Contract, Policy,
 def _pairs(archive: Archive, told: Draft) -> tuple[tuple[Contract, Policy], ...]:
     """Contracts with the policies that segments put to them; of what cannot be read, nobody can say."""
     try:
-        pairs, problems = planning.pairs(archive.workspace)
+        pairs, problems = prepared.pairs(archive.workspace)
     except DocumentError as error:
         pairs, problems = (), tuple(str(error).splitlines())
     for problem in problems:

@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.witness import Cosigner
 from engine.cli import app
+from engine.questions.question import Given
+from engine.questions.register import QUESTIONS
 from governance import exports, key_backup
 from governance.exports import NoticeId
 from tests.scenes import ADS, ANALYST, OFFICER, RETURNERS, SUBJECTS, Shop, environment, run, write_consents
@@ -40,6 +42,9 @@ SLOW_TO_IMPORT = {
 
 SLOW_AND_UNUSED = {"sklearn", "scipy", "pandas", "opendp", "torch", "matplotlib", "alembic", "jinja2", "pyspark", "psycopg"}
 """What only training, noise, pages, migrations and other databases need."""
+
+NEEDING_A_PARSER = {"basis", "expired-consent", "conflicting-signals", "subject-access", "column-denied", "special-categories"}
+"""Questions that judge people or columns anew, by the expressions of a segment."""
 
 
 def commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -270,16 +275,31 @@ def test_whoever_trains_nothing_waits_for_nothing_that_trains(out: Shop) -> None
         ("audit", "ask", "basis", *asked),
         ("audit", "ask", "subject-access", *asked[2:]),
     ]
+    loaded = loaded_by(out, lines)
+    assert not SLOW_AND_UNUSED & loaded and "duckdb" in loaded
+
+
+@pytest.mark.slow
+def test_a_question_that_judges_nobody_loads_neither_the_data_engine_nor_a_parser(out: Shop) -> None:
+    """Starting takes longer than answering: what a process loads is what whoever asks waits for."""
+    given = {Given.SEGMENT: "groups", Given.SUBJECT: SUBJECTS[0], Given.POLICY: "rules"}
+    light = [each for each in QUESTIONS if each.id not in NEEDING_A_PARSER]
+    lines = [("audit", "ask", each.id, *(word for need in sorted(each.needs) for word in (f"--{need}", given[need]))) for each in light]
+    assert len(lines) == 19
+    assert not (SLOW_AND_UNUSED | {"duckdb", "sqlglot", "fideslang"}) & loaded_by(out, lines)
+
+
+def loaded_by(shop: Shop, lines: Sequence[tuple[str, ...]]) -> set[str]:
+    """Packages that a process has loaded once it has run these commands."""
     program = (
         f"import sys\nfrom engine.cli import main\nfor words in {lines}:\n    sys.argv = ['consentric', *words]\n"
         "    try:\n        main()\n    except SystemExit as end:\n        assert not end.code, words\n"
         "print(*sys.modules, file=sys.stderr)"
     )
     words = [sys.executable, "-W", "ignore", "-c", program]
-    ended = subprocess.run(words, env=environment(out.root, OFFICER), capture_output=True, text=True, check=False)
+    ended = subprocess.run(words, env=environment(shop.root, OFFICER), capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
-    loaded = {name.partition(".")[0] for name in ended.stderr.split()}
-    assert not SLOW_AND_UNUSED & loaded and "duckdb" in loaded
+    return {name.partition(".")[0] for name in ended.stderr.split()}
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from audit.commitments import commit
 from engine import roles
 from engine.questions.question import Given, Question
 from engine.questions.register import QUESTIONS
+from governance import consent_batches
 from governance.roles import Action
 from governance.store import micros
 from governance.tables import ConsentRow, DocumentRow
@@ -76,7 +78,7 @@ def test_an_answer_is_in_the_log_before_it_is_shown_and_names_nobody(told: Shop)
     assert (asked["action"], asked["facts"]) == ("question.asked", {"question": "basis", "segment": "groups"})
     assert (answered["index"], answered["action"]) == (said["logged"]["entry"], "question.answered")
     assert LEFT not in json.dumps([asked, answered])
-    value = {name: said[name] for name in ("question", "asked", "answer")}
+    value = {name: said[name] for name in ("question", "asks", "asked", "answer")}
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert commit(text, bytes.fromhex(said["logged"]["salt"])).hex() == answered["facts"]["answer"] == said["logged"]["commitment"]
 
@@ -88,6 +90,7 @@ def test_an_answer_is_in_the_log_before_it_is_shown_and_names_nobody(told: Shop)
         (["basis", "--segment", "groups"], "got no `--subject`, expected `--segment`, `--subject`"),
         (["necessity", "--segment", "groups", "--policy", "rules"], "got `--policy`, expected `--on`, `--segment`"),
         (["notice", "--subject", ""], "`--subject`: got nothing, expected a value"),
+        (["notice", "--subject", "\udcff"], "`--subject`: got bytes that are no UTF-8"),
         (["notice", "--subject", NEW], "`--subject`: nothing is held about this key"),
         (["necessity", "--segment", "nothing"], "`--segment`: got `nothing`, expected a segment that was built"),
         (["necessity", "--segment", "groups", "--on", "2020-01-01"], "`--on`: got `2020-01-01`, expected a day from"),
@@ -138,7 +141,8 @@ def test_a_proof_verifies_alone_and_a_changed_one_does_not(told: Shop, tmp_path:
     to = tmp_path / "proof"
     said = told.run("audit", "ask", "policy-of-build", "--segment", "groups", "--proof", str(to), "--json", by=OFFICER)
     assert said.code == 0, said
-    assert json.loads((to / "answer.json").read_text()) == said.data
+    kept = json.loads((to / "answer.json").read_text())["opening"]
+    assert {**kept["value"], "logged": said.data["logged"]} == said.data and kept["salt"] == said.data["logged"]["salt"]
     assert [path.name for path in to.iterdir() if path.stat().st_mode & 0o077] == []
     words = said.err.strip().rpartition("verify.py ")[2].split()
     given = [str(to / word) if (to / word).exists() else word for word in words]
@@ -151,6 +155,123 @@ def test_a_proof_verifies_alone_and_a_changed_one_does_not(told: Shop, tmp_path:
     proof.write_text(proof.read_text().replace("extra ", "extra A"))
     assert verifier.main(given) == verifier.BROKEN
     assert told.run("audit", "ask", "gpc", "--proof", str(to), by=OFFICER).code == 2  # it is there
+
+
+@pytest.fixture(scope="module")
+def two_answers(told: Shop, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Folders of the same question of somebody who left, and of somebody who stayed."""
+    folders = tuple(tmp_path_factory.mktemp("answers") / name for name in ("left", "stayed"))
+    for subject, to in zip((LEFT, STAYED), folders, strict=True):
+        words = "basis", "--segment", "groups", "--subject", subject, "--on", f"{dt.datetime.now(dt.UTC):%Y-%m-%d}"
+        assert told.run("audit", "ask", *words, "--proof", str(to), by=OFFICER).code == 0
+    return folders[0], folders[1]
+
+
+def respelt(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "new"),
+    [
+        (("value", "answer", "says", 0), "build 1 of `groups`, released"),
+        (("value", "answer", "facts", "admitted"), True),
+        (("value", "answer", "facts", "more"), 1),
+        (("value", "answer", "evidence", 0, "at"), "2020-01-01T00:00:00.000000Z"),
+        (("value", "answer", "documents", "policy-rules.json"), "sha256:" + "0" * 64),
+        (("value", "answer", "passports"), ["b"]),
+        (("value", "asked", "on"), "2020-01-01"),
+        (("value", "asked", "subject"), STAYED),
+        (("value", "question"), "notice"),
+        (("value", "asks"), "Was everything in order?"),
+        (("value", "note"), "all is well"),
+        (("salt",), "00" * 32),
+        (("salt",), ""),
+    ],
+)
+def test_a_word_of_an_answer_that_was_changed_is_found(two_answers: tuple[Path, Path], path: tuple[Any, ...], new: Any) -> None:
+    file = two_answers[0] / "answer.json"
+    trust, raw = verifier.parse_policy((two_answers[0] / "log.policy").read_bytes()), file.read_bytes()
+    assert verifier.verify_opening(raw, trust, file).startswith("entry ")
+    document = json.loads(raw)
+    place = document["opening"]
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = new
+    with pytest.raises(verifier.Broken, match="does not commit to what was asked, what is said and this salt"):
+        verifier.verify_opening(respelt(document), trust, file)
+
+
+def test_another_answers_salt_entry_or_document_and_a_second_name_are_found(
+    two_answers: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = tmp_path / "to"
+    shutil.copytree(two_answers[0], to)
+    words = (to / "README.txt").read_text().partition("python verify.py ")[2].split("\n")[0].split()
+    given = [str(to / word) if (to / word).exists() else word for word in words]
+    assert verifier.main(given) == 0
+    assert f"'subject': '{LEFT}', 'purpose': '{ADS}', 'status': 'withdrawn'" in capsys.readouterr().out
+    mine, theirs = (json.loads((folder / "answer.json").read_text()) for folder in two_answers)
+    raw = (to / "answer.json").read_text()
+    entry = next(text for text in map(Path.read_text, to.glob("entry-*")) if b"plan.made" in verifier.read_proof(text.encode())[1])
+    wrong = {
+        "does not commit to what was asked": [
+            respelt(mine | {"opening": mine["opening"] | {"salt": theirs["opening"]["salt"]}}).decode(),
+            respelt(mine | {"proof": theirs["proof"]}).decode(),
+            respelt(mine | {"opening": theirs["opening"]}).decode(),
+        ],
+        "is no https://consentric.dev/opening/v1 of an entry of": [respelt(mine | {"proof": entry}).decode()],
+        "not spelt as it was written": [
+            raw.replace("{", '{\n "opening": "all is well",', 1),
+            raw + "\n",
+        ],
+    }
+    for problem, several in wrong.items():
+        for text in several:
+            (to / "answer.json").write_text(text)
+            assert verifier.main(given) == verifier.BROKEN, text
+            assert problem in capsys.readouterr().out
+            assert verifier.main(["--trust", str(to / "log.policy"), "--proof", str(to / "answer.json")]) == verifier.BROKEN
+            capsys.readouterr()
+    (to / "answer.json").write_text(raw)
+    (to / "policy-rules.json").write_text((to / "policy-rules.json").read_text() + " ")
+    assert verifier.main(given) == verifier.BROKEN
+    assert "`policy-rules.json` beside it is not the document that it means" in capsys.readouterr().out
+
+
+def test_what_a_subject_said_is_opened_and_still_is_after_somebody_else_was_erased(
+    told: Shop, two_answers: tuple[Path, Path], tmp_path: Path
+) -> None:
+    shop, trust = told.copy(tmp_path / "shop"), verifier.parse_policy((two_answers[0] / "log.policy").read_bytes())
+    before = [path.read_bytes() for folder in two_answers for path in folder.glob("consent-*")]
+    assert sorted(STAYED in verifier.verify_opening(raw, trust) for raw in before) == [False, False, True]
+    imported = next(raw for raw in before if json.loads(raw)["opening"]["index"])  # among thousands of others
+    other = next(raw for raw in before if verifier.read_proof(raw)[0] != verifier.read_proof(imported)[0])
+    document = json.loads(imported)
+    value = document["opening"]["value"]
+    for change in ({"value": value.replace("given", "refused")}, {"value": value.replace("[", "[ ")}, {"salt": "00" * 32}, {"index": 0}):
+        with pytest.raises(verifier.Broken):
+            verifier.verify_opening(respelt(document | {"opening": document["opening"] | change}), trust)
+    with pytest.raises(verifier.Broken):
+        verifier.verify_opening(respelt(document | {"proof": json.loads(other)["proof"]}), trust)
+    (shop.root / "data" / "consents.csv").unlink()  # which is not ours to rewrite
+    assert shop.run("rights", "erase", LEFT, "--yes", by=OFFICER).code == 0
+    words = "basis", "--segment", "groups", "--subject", STAYED
+    assert shop.run("audit", "ask", *words, "--proof", str(tmp_path / "to"), by=OFFICER).code == 0
+    again = next((tmp_path / "to").glob("consent-*")).read_bytes()
+    assert json.loads(again)["opening"] == next(json.loads(raw)["opening"] for raw in before if STAYED in raw.decode())
+    for raw in (*before, again):
+        assert "commits to a consent event" in verifier.verify_opening(raw, trust)
+
+
+def test_a_batch_that_is_too_large_to_hash_is_said_to_be_closed(told: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consent_batches, "MOST", 10)
+    ran = told.run("audit", "ask", "notice", "--subject", STAYED, "--proof", str(tmp_path / "to"), by=OFFICER)
+    assert ran.code == 0 and "not opened are consent events of entries " in ran.err and not [*(tmp_path / "to").glob("consent-*")]
+
+
+def test_the_verifier_names_an_events_fields_as_the_ledger_does() -> None:
+    assert [column.name for column in consent_batches.COMMITTED] == verifier.FIELDS
 
 
 NEEDED = {Given.SEGMENT: "groups", Given.SUBJECT: LEFT, Given.COLUMN: "purchases.street", Given.POLICY: "rules"}
@@ -342,6 +463,16 @@ def test_a_denied_column_is_told_with_rule_law_and_the_plan_it_stopped(built: Sh
     assert allowed["facts"]["allowed"]
 
 
+def test_a_denied_column_is_told_by_the_build_where_the_policy_of_today_cannot_be_read(told: Shop, tmp_path: Path) -> None:
+    shop = told.copy(tmp_path / "shop")
+    shop.write("segments", yaml.safe_load((shop.root / "segments" / "groups.yaml").read_text()) | {"name": "never_built"})
+    (shop.root / "policies" / "rules.yaml").write_text("kind: policy\nname: [")
+    answer = ask(shop, "column-denied", "--segment", "groups", "--column", "purchases.street")
+    assert not answer["facts"]["allowed"] and "as build" in answer["says"][0] and any("rules.yaml" in what for what in answer["unrecorded"])
+    ran = shop.run("audit", "ask", "column-denied", "--segment", "never_built", "--column", "purchases.street", by=OFFICER)
+    assert ran.code == 2 and "rules.yaml" in ran.err
+
+
 # -- policies ------------------------------------------------------------------------------------------------------------
 
 
@@ -452,6 +583,12 @@ def test_recipients_and_copies_of_a_past_day_know_nothing_of_what_came_later(
     assert len([row for row in states if row["out of reach"].startswith("list handed")]) == len(then)
     waiting = [row for row in ask(shop, "past-retention", *day)["facts"]["overdue"] if row["what"].startswith("notice")]
     assert waiting and not ask(shop, "past-retention")["facts"]["overdue"]
+    models = ask(shop, "models-with-subject", "--subject", STAYED, *day)
+    assert {(row["status"], row["to be trained anew by"] != "-") for row in models["facts"]["models"]} == {("released", True)}
+    assert shop.run("segments", "recall", "groups", by=OFFICER).code == 0
+    then, now = (ask(shop, "policy-of-build", "--segment", "groups", *when) for when in (day, ()))
+    assert (then["facts"]["status"], now["facts"]["status"]) == ("released", "recalled")
+    assert not any("states" in what for what in (*then["unrecorded"], *models["unrecorded"]))
 
 
 def test_recipients_are_told_with_what_became_of_the_recall(told: Shop, tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from engine import copies
 from engine import rights as subject_rights
 from engine.workspace import Workspace, WorkspaceError
 from governance import erasures, traces
+from governance.consent_batches import batch_root
 from governance.principals import UNSAFE_VARIABLE
-from governance.rights import batch_root
 from governance.suppression import FOLDER_VARIABLE, NEWEST
 from governance.tables import ConsentRow
 from tests.fakes import ZeroNoise

@@ -1,5 +1,6 @@
 import base64
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -181,11 +182,11 @@ def test_a_block_is_told_and_no_less_than_what_is_within_it(evidence: Evidence) 
         ({"subject__0__digest": {"sha256": "00" * 32}}, "its subject is not its log entry"),
         ({"predicate__passport__purpose": "science"}, "its log entry is about another passport or build"),
         ({"predicate__passport__exclusions__sigma": 1.0}, "its log entry is about another passport or build"),
-        ({"predicate__log__entry": intent(PASSPORT).decode() + " "}, "its log proof fails"),
-        ({"predicate__log__index": 4}, "its log proof fails"),
-        ({"predicate__log__index": 99}, "its log proof fails"),
-        ({"predicate__log__hashes": []}, "its log proof fails"),
-        ({"predicate__log__checkpoint": ""}, "its log proof fails"),
+        ({"predicate__log__entry": intent(PASSPORT).decode() + " "}, "the inclusion proof does not lead to the signed root"),
+        ({"predicate__log__index": 4}, "the inclusion proof does not lead to the signed root"),
+        ({"predicate__log__index": 99}, "the inclusion proof does not lead to the signed root"),
+        ({"predicate__log__hashes": []}, "the inclusion proof does not lead to the signed root"),
+        ({"predicate__log__checkpoint": ""}, "not signed by"),
         ({"predicate__log": {}}, "is malformed"),
         ({"predicate__passport__privacy": None}, "is malformed"),
         ({"predicate__passport__privacy__mu_squared": "1/0"}, "is malformed"),
@@ -203,9 +204,7 @@ def test_a_block_is_told_and_no_less_than_what_is_within_it(evidence: Evidence) 
 )
 def test_a_signed_lie_is_found(evidence: Evidence, changes: dict[str, Any], problem: str) -> None:
     envelope = forged(PASSPORT, proof_of(evidence, PASSPORT), **changes)
-    findings, _ = verify.verify_passport(envelope, verify.parse_key(str(signer().verifier)))
-    assert problem in "; ".join(finding.problem for finding in findings)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(IntegrityError, match=re.escape(problem)):
         read(envelope, signer().verifier)
 
 
@@ -231,8 +230,8 @@ def test_another_signer_is_found(evidence: Evidence) -> None:
     with pytest.raises(IntegrityError, match="is not signed by"):
         read(envelope, signer(2).verifier)
     for raw in (b"", b"[]", b"{}", envelope[:-20], envelope.replace(b"in-toto", b"out-toto")):
-        findings, head = verify.verify_passport(raw, verify.parse_key(str(signer().verifier)))
-        assert findings and head is None
+        with pytest.raises(IntegrityError):
+            read(raw, signer().verifier)
 
 
 @pytest.mark.parametrize("epsilon", [0.001, 0.01, 0.1, 0.5, 1.0, 3.0, 8.0])

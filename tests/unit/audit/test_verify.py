@@ -55,11 +55,16 @@ def test_it_is_one_short_module_on_cryptography_alone() -> None:
 def test_it_runs_alone(evidence: Evidence, elsewhere: Path) -> None:
     passport = elsewhere / "passport.json"
     passport.write_bytes(issue(PASSPORT, proof_of(evidence, PASSPORT), signer()))
+    assert run(elsewhere, "--key", KEY, "--proof", passport).returncode == 6  # it would not be verified as the passport that it is
     evidence.add(body(77), publish=False)
     files = ("--database", evidence.database, "--checkpoint", evidence.checkpoint)
     done = run(elsewhere, "--key", KEY, *files, "--passport", passport, "--last-seen", "seen")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == ["23 entries, 22 covered by a checkpoint, 1 not yet", "nothing wrong found"]
+    assert done.stdout.splitlines() == [
+        f"passport `{passport}`: is of build {PASSPORT.build}",
+        "23 entries, 22 covered by a checkpoint, 1 not yet",
+        "nothing wrong found",
+    ]
     assert (elsewhere / "seen").read_text().splitlines()[1] == "22"
     connection = sqlite3.connect(evidence.database)
     connection.execute("UPDATE log_entries SET body = x'00' WHERE idx = 3")

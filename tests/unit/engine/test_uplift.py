@@ -9,7 +9,7 @@ import pytest
 from engine import trial
 from engine.gates import Refused
 from engine.models import ONE, released
-from engine.planning import Prepared
+from engine.prepared import Prepared
 from engine.scale import UNIT
 from engine.trainers import uplift
 from engine.trainers.uplift import Balance, UpliftModel

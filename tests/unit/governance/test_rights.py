@@ -12,6 +12,7 @@ from sqlmodel import select
 from audit import log
 from governance import builds, consent, erasures, identity, rights, traces
 from governance.consent import ConsentEvent, Status
+from governance.consent_batches import batch_root
 from governance.store import Store
 from governance.suppression import Kind, Suppression
 from governance.tables import ApprovalRow, BuildRow, ConsentRow, ErasureRow, ExportRow, IdentityRow
@@ -58,7 +59,7 @@ def roots(kept: Store) -> tuple[list[str], list[str]]:
     """Those of the log, and those that rows give now."""
     with kept.read() as session:
         facts = [e.parsed["facts"] for e in log.entries(session.connection()) if e.parsed["action"] == "consent.append"]
-        return [fact["root"] for fact in facts], [rights.batch_root(session, fact["batch"]).hex() for fact in facts]
+        return [fact["root"] for fact in facts], [batch_root(session, fact["batch"]).hex() for fact in facts]
 
 
 def test_tombstones_keep_every_root_and_nothing_of_the_subject(kept: Store) -> None:
