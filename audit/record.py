@@ -93,7 +93,8 @@ def as_data(document: Document) -> dict[str, Any]:
 
 
 def as_csv(document: Document) -> str:
-    """A line a chapter and a column a section, as such records are kept in spreadsheets; the last column says what is missing."""
+    """A line a chapter and a column a section, as such records are kept in spreadsheets; the last column says what is missing. Then a line
+    a note: what could not be read stands nowhere else."""
     out = io.StringIO()
     writer = csv.writer(out)
     titles = tuple(dict.fromkeys(f"{each.title} ({each.legal})" for chapter in document.chapters for each in chapter.sections))
@@ -102,6 +103,8 @@ def as_csv(document: Document) -> str:
         cells = {f"{each.title} ({each.legal})": "\n".join(_lines(each)) for each in chapter.sections}
         missing = "\n".join(f"{each.what}: {each.where}" for each in chapter.missing)
         writer.writerow([inert(cell) for cell in (chapter.key, chapter.title, *(cells.get(title, "") for title in titles), missing)])
+    for note in document.notes:
+        writer.writerow(["note", inert(note), *("" for _ in titles), ""])
     return out.getvalue()
 
 

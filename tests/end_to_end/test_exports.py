@@ -306,6 +306,39 @@ def test_a_record_forgets_no_recipient(out: Shop, tmp_path: Path) -> None:
     assert [row["who"] for row in rows if (row["policy"], row["recipient"]) == ("rules", "mail")] == ["not declared any more"]
 
 
+def test_an_assessment_tells_recipients_as_they_were_when_they_got_a_list(out: Shop, tmp_path: Path) -> None:
+    assert out.run("segments", "export", "groups", "--to", str(tmp_path / "list.csv")).code == 0
+
+    def row(name: str) -> dict[str, str]:
+        dpia = json.loads(export(out, "dpia", tmp_path / name, "--segment", "groups").read_text())
+        sections = {section["title"]: section for section in dpia["chapters"][0]["sections"]}
+        (found,) = sections["recipients"]["rows"]
+        return dict(found)
+
+    first = row("first.json")
+    assert (first["policy"], first["who"]) == ("rules", "a third party: our own letters")
+    destination = {"description": "a broker", "kind": "processor"}
+    out.write("policies", {**POLICY, "destinations": {"mail": destination}})
+    assert row("now.json")["who"] == "its processor: a broker; when a list was handed over: a third party: our own letters"
+    out.write("policies", {key: said for key, said in POLICY.items() if key != "destinations"})
+    gone = row("gone.json")
+    assert gone["who"] == (
+        "no destination of policy `rules` any more; when a list was handed over: a third party: our own letters"
+    ) and gone["lists handed over"].startswith("1, ")
+
+
+@pytest.mark.parametrize("kind", ["art30", "dpia"])
+def test_a_segment_whose_policy_is_gone_is_named_with_what_is_missing(out: Shop, tmp_path: Path, kind: str) -> None:
+    (out.root / "policies" / "rules.yaml").unlink()
+    notes = json.loads(export(out, kind, tmp_path / "record.json").read_text())["notes"]
+    ran = out.run("audit", "export", "dpia", "--to", str(tmp_path / "one.json"), "--segment", "groups", by=OFFICER)
+    assert ran.code == 2 and "there is no `policies/rules.yaml` that can be read" in ran.err
+    for segment in ("groups", "returners"):
+        assert any(f"segment `{segment}`: there is no `policies/rules.yaml` that can be read" in note for note in notes), notes
+    for ending in (".html", ".csv"):
+        assert "policies/rules.yaml" in export(out, kind, tmp_path / f"record{ending}").read_text()
+
+
 def test_what_is_declared_where_a_record_says_is_not_missing_any_more(out: Shop, tmp_path: Path) -> None:
     toml = out.root / "consentric.toml"
     declared = 'contact = "Market Street 1, Springfield"\nofficer = "dpo@shop.example"\nmeasures = ["disks are encrypted"]\n'

@@ -49,6 +49,7 @@ def test_a_cell_that_begins_like_a_formula_is_a_text(cell: str) -> None:
 
 
 def test_a_spreadsheet_has_a_line_a_chapter_and_says_once_what_is_missing() -> None:
-    head, line = csv.reader(io.StringIO(as_csv(DOCUMENT)))
+    head, line, *notes = csv.reader(io.StringIO(as_csv(DOCUMENT)))
+    assert [(key, note) for key, note, *_ in notes] == [("note", note) for note in DOCUMENT.notes] and notes
     assert head == ["key", "title", "who (30(1)(a))", "why (30(1)(b))", "missing"]
     assert line == ["'=key", HOSTILE, f"role: {HOSTILE}; who: a_b.c", "", "what `it` is: `a.b` of c.yaml"]
