@@ -36,7 +36,7 @@ from engine.files import delete
 from engine.workspace import Workspace
 from governance.budget import LedgerMeter
 from governance.builds import BuildId
-from governance.door import Array, Grant, LocalCohort, Query
+from governance.door import Array, Cohort, Grant, Query
 from governance.journal import Journal, JournalError
 from governance.key_files import make_folder
 from governance.noise import NoiseSource
@@ -49,8 +49,8 @@ _FILE = "answers"
 
 @dataclass
 class Answers:
-    """Of one build, held by this process until `end`. `given`: values (float64, in units of the query) by path and digest; `mixed`: some
-    of them are about other people than those who are there now."""
+    """Of one build, or one joint run, held by this process until `end`. `given`: values (float64, in units of the query) by path and
+    digest; `notes`: what else whoever goes on must know, in order; `mixed`: some answers are about others than those who are there now."""
 
     folder: Path
     terms: Mapping[str, Any]
@@ -59,14 +59,14 @@ class Answers:
     people: str | None = None
     mixed: bool = False
     given: dict[tuple[str, str], Array] = field(default_factory=dict)
+    notes: list[Mapping[str, Any]] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, workspace: Workspace, build: BuildId, terms: Mapping[str, Any]) -> Self:
+    def begin(cls, folder: Path, terms: Mapping[str, Any]) -> Self:
         """None yet. `terms`: what must be the same where somebody goes on, as JSON."""
-        folder = answers_of(workspace, build)
         make_folder(folder.parent)
         make_folder(folder)
-        handle = _hold(folder)
+        handle = hold(folder)
         assert handle is not None  # whoever looks for answers looks for the file, which is not there yet
         journal = Journal(folder / _FILE, "answer")
         journal.create()
@@ -74,10 +74,9 @@ class Answers:
         return cls(folder, terms, handle, journal)
 
     @classmethod
-    def resume(cls, workspace: Workspace, build: BuildId) -> Self | None:
-        """What is kept of a build that was cut short; None where it still runs, or nothing is kept that can be read."""
-        folder = answers_of(workspace, build)
-        if not (folder / _FILE).exists() or (handle := _hold(folder)) is None:
+    def resume(cls, folder: Path) -> Self | None:
+        """What is kept of what was cut short; None where it still runs, or nothing is kept that can be read."""
+        if not (folder / _FILE).exists() or (handle := hold(folder)) is None:
             return None
         journal = Journal(folder / _FILE, "answer")
         try:
@@ -89,6 +88,8 @@ class Answers:
         for line in lines:
             if "people" in line:
                 found.people = line["people"]
+            elif "note" in line:
+                found.notes.append(line["note"])
             else:
                 found.given[line["path"], line["query"]] = np.frombuffer(base64.b64decode(line["values"]), "<f8").astype(np.float64)
         return found
@@ -108,6 +109,11 @@ class Answers:
         asked, raw = digest(query, grant), np.ascontiguousarray(values, dtype="<f8").tobytes()
         self._journal.append(json.dumps({"path": grant.path, "query": asked, "values": base64.b64encode(raw).decode()}, sort_keys=True))
         self.given[grant.path, asked] = values
+
+    def note(self, **said: str | int) -> None:
+        """Durable on return."""
+        self._journal.append(json.dumps({"note": said}, sort_keys=True))
+        self.notes.append(said)
 
     def about(self, subjects: pa.Array, key: bytes) -> None:
         """Note whom answers are about from now on, before the first of them: a keyed digest of everybody together, in any order."""
@@ -140,7 +146,7 @@ class KeepingMeter(LedgerMeter):
 class AnsweringCohort:
     """A cohort whose answers are committed before they are handed out, and given again to whoever asks again; see `Cohort`."""
 
-    cohort: LocalCohort
+    cohort: Cohort
     answers: Answers
 
     @property
@@ -164,10 +170,16 @@ def answers_of(workspace: Workspace, build: BuildId) -> Path:
 
 def cut_short(workspace: Workspace, build: BuildId) -> bool:
     """Whether a build left answers that nobody holds."""
-    found = Answers.resume(workspace, build)
+    found = Answers.resume(answers_of(workspace, build))
     if found is not None:
         found.let_go()
     return found is not None
+
+
+def empty(folder: Path) -> bool:
+    """Whether there is nothing in it, as where a crash came before the first line was durable."""
+    file = folder / _FILE
+    return not file.exists() or not Journal(file, "answer").lines()
 
 
 def digest(query: Query, grant: Grant) -> str:
@@ -179,7 +191,7 @@ def digest(query: Query, grant: Grant) -> str:
     return whole.hexdigest()
 
 
-def _hold(folder: Path) -> int | None:
+def hold(folder: Path) -> int | None:
     """A handle that holds the folder, None where another process does."""
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

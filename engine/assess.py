@@ -34,15 +34,25 @@ class Noisy:
     sigma: float
 
 
+def subjects(cohort: Cohort, grant: Grant, noise: NoiseSource) -> Noisy:
+    """How many there are, (1,)."""
+    table = counted(cohort, "assess.subjects", {}, (1, 1), grant, noise, Part.ALL)
+    return Noisy(table.values[0], table.sigma)
+
+
 def sizes(cohort: Cohort, parts: int, grant: Grant, noise: NoiseSource) -> Noisy:
     """Subjects in each part, (parts,). Reads `segment`."""
     table = counted(cohort, "assess.sizes", {}, (1, parts), grant, noise, Part.ALL)
     return Noisy(table.values[0], table.sigma)
 
 
-def profiles(cohort: Cohort, parts: int, grant: Grant, noise: NoiseSource) -> Noisy:
-    """Subjects by part and bin of each feature, (parts, d, PROFILE_BINS). Reads `segment`, `features`."""
-    table = counted(cohort, "assess.profiles", {}, (cohort.width, parts * PROFILE_BINS), grant, noise, Part.ALL)
+def profiles(cohort: Cohort, parts: int, grant: Grant, noise: NoiseSource, rest: bool = False) -> Noisy:
+    """Subjects by part and bin of each feature, (parts, d, PROFILE_BINS). Reads `segment`, `features`.
+
+    With `rest`, the last of `parts` is whoever is in none; else they are left out.
+    """
+    nobody = {"nobody": np.array([parts - 1.0 if rest else OUTSIDE])}
+    table = counted(cohort, "assess.profiles", nobody, (cohort.width, parts * PROFILE_BINS), grant, noise, Part.ALL)
     return Noisy(table.values.reshape(cohort.width, parts, PROFILE_BINS).swapaxes(0, 1), table.sigma)
 
 
@@ -67,16 +77,21 @@ def ones(slots: NDArray[np.float64]) -> Contribution:
     return Contribution(np.ones((*blocks.shape, 1)), blocks.astype(np.int64))
 
 
+@register("assess.subjects")
+def _subjects(batch: Batch, _parameters: Mapping[str, Array]) -> Contribution:
+    return ones(np.zeros(len(batch["features"])))
+
+
 @register("assess.sizes")
 def _sizes(batch: Batch, _parameters: Mapping[str, Array]) -> Contribution:
     return ones(batch["segment"])
 
 
 @register("assess.profiles")
-def _profiles(batch: Batch, _parameters: Mapping[str, Array]) -> Contribution:
+def _profiles(batch: Batch, parameters: Mapping[str, Array]) -> Contribution:
     """Bin of each feature, within the subject's part."""
     bins = np.clip(np.floor((batch["features"] + UNIT) * (PROFILE_BINS / (2 * UNIT))), 0, PROFILE_BINS - 1)
-    segment = batch["segment"][:, None]
+    segment = np.where(batch["segment"] >= 0, batch["segment"], parameters["nobody"])[:, None]
     return ones(np.where(segment >= 0, segment * PROFILE_BINS + bins, OUTSIDE))
 
 

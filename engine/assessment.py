@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from audit import fairness as judging
 from audit.clusters_page import Clusters as ClustersPage
 from audit.explanation_page import Explanation
@@ -19,22 +17,19 @@ from audit.report import Propensity as PropensityPage
 from audit.uplift_page import Uplift as UpliftPage
 from audit.value_page import Value as ValuePage
 from engine import assess as door
-from engine import described_clusters, described_fairness, described_scores, described_uplift, described_value
-from engine.assess import Noisy
+from engine import described_fairness
 from engine.bench import Bench
+from engine.described import describe
 from engine.explained import explained
 from engine.gates import Exit, refusal
 from engine.learning import Learned
 from engine.lineage import trace
-from engine.models import Explained
-from engine.parts import Part, unit_of
+from engine.parts import Part
 from engine.planning import Planned
 from engine.prepared import Prepared
-from engine.scale import UNIT
-from engine.stages import People, Run, scale_of, scales_of
-from engine.trainers import projecting
+from engine.stages import People, Run, scales_of
+from engine.wanted import wanted
 from governance.builds import required_approvals
-from governance.door import Array
 from governance.selection import FLAGS
 from policies.contract import Table
 from policies.policy import Outcome
@@ -69,49 +64,25 @@ class Assessment:
 def assess(bench: Bench, plan: Planned, people: People, learned: Learned, run: Run) -> Assessment:
     """Ask the door about the result, within the shares that were kept for it."""
     quality = _quality(bench, plan, people, run)
-    centres: Array | None = None
-    page: PropensityPage | None = None
-    more: dict[str, Any] = {}
-    if learned.clustered is not None:
-        parts = described_clusters.parts(plan, learned.clustered)
-        utility, more["clusters"] = described_clusters.utility(learned.clustered), described_clusters.page(plan, learned.clustered)
-        centres = learned.clustered.model.centres
-        headline = f"silhouette {utility[0].value:.2f} on {len(learned.clustered.model.prototypes)} prototypes"
-        headline += projecting.words(learned.model, list(plan.prepared.spec.features))
-    else:
-        assert learned.score is not None and learned.threshold is not None
-        cohort = people.cohort(run.meter, segment=learned.assigned, score=learned.score)
-        if learned.valued is not None:
-            parts = described_value.selected(bench, plan, learned, run, cohort)
-            utility, more["value"] = described_value.compared(bench, plan, learned, run, cohort)
-            headline = described_value.ranking(utility[0])
-        elif learned.trial is not None:
-            parts = described_uplift.selected(bench, plan, learned, run, cohort)
-            utility, more["uplift"] = described_uplift.compared(bench, plan, learned, run, cohort)
-            headline = described_uplift.ranking(utility[0])
-        else:
-            parts = described_scores.selected(bench, plan, learned, run, cohort)
-            utility, page = described_scores.ranked(bench, plan, learned, run, cohort)
-            headline = described_scores.ranking(utility[0])
-    everybody = np.where(learned.assigned >= 0, learned.assigned, len(parts))  # who is in no part is a part of its own
-    shapes = door.profiles(people.cohort(run.meter, segment=everybody), len(parts) + 1, run.grants["profiles"], bench.noise)
-    profiles = _profiles(plan, shapes, centres)
-    if page is not None and isinstance(learned.model, Explained):
-        page = replace(page, coefficients=described_scores.effects(learned.model, profiles))
-    lineage = trace([part.name for part in parts], profiles, scales_of(plan.prepared.spec), plan.prepared.spec, plan.last)
-    parts = tuple(replace(part, id=known.id, name=known.name) for part, known in zip(parts, lineage.parts, strict=True))
-    found = Assessment(
+    found = describe(wanted(plan), learned, people.cohort(run.meter, **learned.columns), run.grants, bench.noise)
+    spec = plan.prepared.spec
+    lineage = trace([part.name for part in found.parts], found.profiles, scales_of(spec), spec, plan.last)
+    parts = tuple(replace(part, id=known.id, name=known.name) for part, known in zip(found.parts, lineage.parts, strict=True))
+    assessed = Assessment(
         parts,
-        profiles,
-        page,
-        utility,
-        described_fairness.findings(bench, plan, people, learned, run, parts, shapes),
+        found.profiles,
+        found.propensity,
+        found.utility,
+        described_fairness.findings(bench, plan, people, learned, run, parts, found.shapes),
         quality,
-        headline,
-        explained(bench, plan, people, learned, run, lineage, profiles),
+        found.headline,
+        explained(bench, plan, people, learned, run, lineage, found.profiles),
         lineage.highest,
+        found.clusters,
+        found.value,
+        found.uplift,
     )
-    return replace(found, **more, **_outcome(plan.prepared, found))
+    return replace(assessed, **_outcome(plan.prepared, assessed))
 
 
 def fairness_gate(plan: Planned, assessment: Assessment) -> int:
@@ -146,31 +117,6 @@ def _outcome(prepared: Prepared, assessment: Assessment) -> dict[str, Any]:
     }
     at_least = 1 if decided is Outcome.APPROVE else 0
     return {"consequence": words[decided], "required": required_approvals(prepared.policy, prepared.spec.model.type, at_least)}
-
-
-def _profiles(plan: Planned, shapes: Noisy, centres: Array | None) -> tuple[Profile, ...]:
-    """For each feature, in its own unit: the centre of each part and its noisy histogram."""
-    spec, contract = plan.prepared.spec, plan.prepared.contract
-    steps = np.linspace(-UNIT, UNIT, door.PROFILE_BINS + 1)
-    middles = (steps[1:] + steps[:-1]) / 2
-    found = []
-    for place, (name, feature) in enumerate(spec.features.items()):
-        scale = scale_of(feature)
-        counts, rest = shapes.values[:-1, place], shapes.values[-1, place]
-        weights = np.maximum(counts, 0.0)
-        at = centres[:, place] if centres is not None else weights @ middles / np.maximum(weights.sum(axis=1), 1e-9)
-        found.append(
-            Profile(
-                feature=name,
-                unit=unit_of(contract.tables[feature.table], feature.agg) or "",
-                centres=tuple(float(v) for v in scale.decode(np.asarray(at))),
-                edges=tuple(float(v) for v in scale.decode(steps)),
-                histograms=tuple(tuple(float(v) for v in row) for row in counts),
-                rest=tuple(float(v) for v in rest),
-                sigma=shapes.sigma,
-            )
-        )
-    return tuple(found)
 
 
 def _quality(bench: Bench, plan: Planned, people: People, run: Run) -> tuple[QualityRule, ...]:

@@ -9,15 +9,14 @@ import numpy as np
 from audit import clusters_page
 from audit.report import Figure
 from audit.wording import number
-from engine.naming import FeatureHint, name_clusters
-from engine.parts import Part, part_of, unit_of
-from engine.planning import Planned
+from engine.naming import name_clusters
+from engine.parts import Part
 from engine.scale import UNIT
-from engine.stages import scale_of
 from engine.trainers.clusters import Clustered
 from engine.trainers.grouping import Lattice, Tree
+from engine.wanted import Wanted
 from governance.door import Array
-from policies.segment import Clusters, Segment
+from policies.segment import Clusters
 
 OUTLIERS = "outliers"
 """The part of whoever lies far from everybody."""
@@ -34,23 +33,21 @@ _METHODS = {
 }
 
 
-def parts(plan: Planned, found: Clustered) -> tuple[Part, ...]:
+def parts(wanted: Wanted, found: Clustered) -> tuple[Part, ...]:
     """One part a cluster, named by what makes it stand out."""
-    spec, contract = plan.prepared.spec, plan.prepared.contract
-    hints = [FeatureHint(name, f.agg, unit_of(contract.tables[f.table], f.agg)) for name, f in spec.features.items()]
     dense = len(found.sizes) - found.loose
-    names = [*name_clusters(hints, found.model.centres[:dense], found.sizes[:dense]), OUTLIERS][: len(found.sizes)]
+    names = [*name_clusters(wanted.hints, found.model.centres[:dense], found.sizes[:dense]), OUTLIERS][: len(found.sizes)]
     total = max(float(found.sizes.clip(min=0).sum()), 1.0)
     described = []
     for centre, holds in zip(found.model.centres[:dense], found.holds, strict=False):
-        values = (float(scale_of(f).decode(np.array([x]))[0]) for f, x in zip(spec.features.values(), centre, strict=True))
-        units = ((f" {hint.unit}" if hint.unit else "") for hint in hints)
-        named = zip(spec.features, values, units, strict=True)
+        values = (float(meant.scale.decode(np.array([x]))[0]) for meant, x in zip(wanted.features.values(), centre, strict=True))
+        units = ((f" {meant.unit}" if meant.unit else "") for meant in wanted.features.values())
+        named = zip(wanted.features, values, units, strict=True)
         merged = f"; {holds} groups in one, as each alone may be smaller than the policy's floor, or is nearest to one that may"
         described.append("around " + ", ".join(f"{name} {number(value)}{unit}" for name, value, unit in named) + merged * (holds > 1))
     described += ["far from every segment, or where hardly anybody is"] * found.loose
     return tuple(
-        part_of(plan, name, text, float(size), float(sigma), max(float(size), 0.0) / total)
+        wanted.part(name, text, float(size), float(sigma), max(float(size), 0.0) / total)
         for name, text, size, sigma in zip(names, described, found.sizes, found.sizes_sigma, strict=True)
     )
 
@@ -72,26 +69,25 @@ def utility(found: Clustered) -> tuple[Figure, ...]:
     return tuple(figure for figure in figures if math.isfinite(figure.value))  # of one cluster there is no distance to another
 
 
-def page(plan: Planned, found: Clustered) -> clusters_page.Clusters:
+def page(wanted: Wanted, found: Clustered) -> clusters_page.Clusters:
     """Pictures, and how the segments came about."""
-    spec = plan.prepared.spec
-    assert isinstance(spec.model, Clusters)  # nothing else is clustered
+    assert isinstance(wanted.model, Clusters)  # nothing else is clustered
     return clusters_page.Clusters(
-        how="; ".join((*found.notes, _METHODS[spec.model.method])),
-        scatter=_scatter(spec, found) if len(spec.features) > 1 else None,
+        how="; ".join((*found.notes, _METHODS[wanted.model.method])),
+        scatter=_scatter(wanted, found) if len(wanted.features) > 1 else None,
         tree=_tree(found.picture) if isinstance(found.picture, Tree) else None,
         map=_map(found.picture) if isinstance(found.picture, Lattice) else None,
     )
 
 
-def _scatter(spec: Segment, found: Clustered) -> clusters_page.Scatter:
+def _scatter(wanted: Wanted, found: Clustered) -> clusters_page.Scatter:
     """Prototypes on the two features in which the centres of the parts differ most."""
     model = found.model
     shares = np.maximum(found.sizes, 1.0) / np.maximum(found.sizes, 1.0).sum()
     spread = shares @ (model.centres - shares @ model.centres) ** 2
     chosen = sorted(int(place) for place in np.argsort(-spread, kind="stable")[:2])
-    places, ticks = zip(*(_axis(spec, feature, model.prototypes[:, feature]) for feature in chosen), strict=True)
-    names = list(spec.features)
+    places, ticks = zip(*(_axis(wanted, feature, model.prototypes[:, feature]) for feature in chosen), strict=True)
+    names = list(wanted.features)
     parts = model.assign(model.prototypes)
     dots = zip(*places, model.weights / model.weights.max(), parts, strict=True)
     return clusters_page.Scatter(
@@ -103,12 +99,12 @@ def _scatter(spec: Segment, found: Clustered) -> clusters_page.Scatter:
     )
 
 
-def _axis(spec: Segment, feature: int, values: Array) -> tuple[Array, tuple[tuple[float, str], ...]]:
+def _axis(wanted: Wanted, feature: int, values: Array) -> tuple[Array, tuple[tuple[float, str], ...]]:
     """Places of values on a feature's axis as shares of its length, and its ticks in the feature's own units."""
     margin = 0.05 * max(float(np.ptp(values)), 1.0)
     low, high = max(float(values.min()) - margin, -UNIT), min(float(values.max()) + margin, UNIT)
     at = np.linspace(low, high, TICKS + 1)
-    words = [number(float(value)) for value in scale_of(list(spec.features.values())[feature]).decode(at)]
+    words = [number(float(value)) for value in list(wanted.features.values())[feature].scale.decode(at)]
     return (values - low) / (high - low), tuple(zip(np.linspace(0, 1, TICKS + 1).tolist(), words, strict=True))
 
 

@@ -9,15 +9,13 @@ import numpy as np
 
 from audit.report import Coefficient, Figure, Profile
 from audit.report import Propensity as PropensityPage
-from engine import curves, parts
-from engine.bench import Bench
-from engine.learning import Learned
+from engine import curves
 from engine.models import ONE, Explained
-from engine.parts import Part
-from engine.planning import Planned
-from engine.stages import Run
-from governance.door import Array, Cohort
+from engine.training import Trained
+from engine.wanted import Wanted
+from governance.door import Array, Cohort, Grant
 from governance.door import Part as DoorPart
+from governance.noise import NoiseSource
 from policies.segment import Propensity
 
 MIXED = 0.25
@@ -34,19 +32,18 @@ _HOW = {
 }
 
 
-def selected(bench: Bench, plan: Planned, learned: Learned, run: Run, cohort: Cohort) -> tuple[Part, ...]:
-    """The one part of a score, with its noisy size."""
-    model = plan.prepared.spec.model
-    assert isinstance(model, Propensity)
-    threshold = (learned.threshold or 0) / ONE
-    rule = f"probability from {threshold:.3f}" + (f", which the likeliest {100 * model.top:g} % reach" if model.top else "")
-    return parts.selected(bench, plan, run, cohort, "likely", rule)
+def selected(wanted: Wanted, trained: Trained) -> tuple[str, str]:
+    """Name of the one part of a score, and who is in it."""
+    assert isinstance(wanted.model, Propensity)
+    top = wanted.model.top
+    rule = f"probability from {(trained.threshold or 0) / ONE:.3f}"
+    return "likely", rule + (f", which the likeliest {100 * top:g} % reach" if top else "")
 
 
-def ranked(bench: Bench, plan: Planned, learned: Learned, run: Run, cohort: Cohort) -> tuple[tuple[Figure, ...], PropensityPage]:
+def ranked(wanted: Wanted, trained: Trained, cohort: Cohort, grant: Grant, noise: NoiseSource) -> tuple[tuple[Figure, ...], PropensityPage]:
     """AUC with its interval, calibration, and what the page shows of them."""
-    assert learned.scores is not None and isinstance(learned.model, Explained)
-    curve = curves.curve(cohort, learned.scores, run.grants["curve"], bench.noise)
+    assert trained.scores is not None and isinstance(trained.model, Explained)
+    curve = curves.curve(cohort, trained.scores, grant, noise)
     area, gap = curves.auc(curve), curves.calibration_gap(curve)
     whom = "on the hold-out" if curve.part is DoorPart.HOLDOUT else "on everybody, because noise would drown the hold-out alone"
     utility = (
@@ -55,14 +52,14 @@ def ranked(bench: Bench, plan: Planned, learned: Learned, run: Run, cohort: Coho
     )
     ends = np.concatenate([[0.0], curves.score_edges() / ONE, [1.0]])
     page = PropensityPage(
-        rule=rule_of(plan.prepared.spec.model, learned),
-        threshold=(learned.threshold or 0) / ONE,
+        rule=rule_of(wanted.model, trained),
+        threshold=(trained.threshold or 0) / ONE,
         edges=tuple(float(e) for e in ends),
-        counts=tuple(float(c) for c in learned.scores.values),
+        counts=tuple(float(c) for c in trained.scores.values),
         roc=curves.roc(curve),
         calibration=curves.calibration(curve),
         coefficients=(),
-        how=_HOW[learned.model.facts()["kind"]],
+        how=_HOW[trained.model.facts()["kind"]],
     )
     return utility, page
 
@@ -111,7 +108,7 @@ def ranking(area: Figure) -> str:
     return f"AUC {area.value:.2f} ({low:.2f} to {high:.2f})"
 
 
-def rule_of(model: object, learned: Learned) -> str:
+def rule_of(model: object, trained: Trained) -> str:
     """Who is selected, in words."""
     top = model.top if isinstance(model, Propensity) else None
-    return f"the likeliest {100 * top:g} %" if top else f"probability of at least {(learned.threshold or 0) / ONE:.2f}"
+    return f"the likeliest {100 * top:g} %" if top else f"probability of at least {(trained.threshold or 0) / ONE:.2f}"

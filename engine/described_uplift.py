@@ -7,31 +7,29 @@ import numpy as np
 from audit.report import Figure
 from audit.uplift_page import Slope
 from audit.uplift_page import Uplift as UpliftPage
-from engine import parts, ranked, trial, uplift_curves
-from engine.bench import Bench
-from engine.learning import Learned
+from engine import ranked, trial, uplift_curves
 from engine.models import ONE
-from engine.parts import Part
-from engine.planning import Planned
-from engine.stages import Run
 from engine.trainers.uplift import UpliftModel
-from governance.door import Array, Cohort
+from engine.training import Trained
+from engine.wanted import Wanted
+from governance.door import Array, Cohort, Grant
+from governance.noise import NoiseSource
 from policies.segment import Uplift
 
 POINTS = 100.0
 """Uplift is shown in percentage points."""
 
 
-def selected(bench: Bench, plan: Planned, learned: Learned, run: Run, cohort: Cohort) -> tuple[Part, ...]:
-    """The one part of an uplift, with its noisy size."""
-    return parts.selected(bench, plan, run, cohort, "persuadable", rule_of(plan, learned))
+def selected(wanted: Wanted, trained: Trained) -> tuple[str, str]:
+    """Name of the one part of an uplift, and who is in it."""
+    return "persuadable", rule_of(wanted, trained)
 
 
-def compared(bench: Bench, plan: Planned, learned: Learned, run: Run, cohort: Cohort) -> tuple[tuple[Figure, ...], UpliftPage]:
+def compared(wanted: Wanted, trained: Trained, cohort: Cohort, grant: Grant, noise: NoiseSource) -> tuple[tuple[Figure, ...], UpliftPage]:
     """Qini coefficient, effects with intervals, and what the page shows of them."""
-    assert learned.trial is not None and learned.ranked is not None and learned.threshold is not None
-    model, everybody = learned.trial.model, learned.ranked
-    found = uplift_curves.table(cohort, everybody, learned.threshold, run.grants["curve"], bench.noise)
+    assert trained.trial is not None and trained.ranked is not None and trained.threshold is not None
+    model, everybody = trained.trial.model, trained.ranked
+    found = uplift_curves.table(cohort, everybody, trained.threshold, grant, noise)
     qini, mean, chosen = uplift_curves.qini(found), uplift_curves.average(found), uplift_curves.selected(found)
     about = ranked.words(found.part)
     utility = (
@@ -48,12 +46,12 @@ def compared(bench: Bench, plan: Planned, learned: Learned, run: Run, cohort: Co
     predicted = everybody.means(found.cuts, (points[1:] + points[:-1]) / 2)
     observed = uplift_curves.banded(found)
     page = UpliftPage(
-        rule=rule_of(plan, learned),
-        trial=trial.words(learned.trial.balance),
+        rule=rule_of(wanted, trained),
+        trial=trial.words(trained.trial.balance),
         about=about,
         gains=tuple((float(share), float(added)) for share, added in uplift_curves.gains(found.counts.values)),
         bands=tuple((float(p), POINTS * o.value, POINTS * o.low, POINTS * o.high) for p, o in zip(predicted, observed, strict=True)),
-        slopes=_slopes(plan, model),
+        slopes=_slopes(wanted, model),
     )
     return utility, page
 
@@ -71,17 +69,15 @@ def uplift_of(scores: Array) -> Array:
     return np.asarray(2 * scores / ONE - 1)
 
 
-def rule_of(plan: Planned, learned: Learned) -> str:
+def rule_of(wanted: Wanted, trained: Trained) -> str:
     """Who is selected, in words."""
-    model = plan.prepared.spec.model
-    assert isinstance(model, Uplift) and learned.threshold is not None
-    least = POINTS * float(uplift_of(np.array([learned.threshold]))[0])
+    model = wanted.model
+    assert isinstance(model, Uplift) and trained.threshold is not None
+    least = POINTS * float(uplift_of(np.array([trained.threshold]))[0])
     rule = f"a predicted uplift of at least {least:.2f} percentage points"
     return rule + (f", which the {100 * model.top:g} % who are most persuadable reach" if model.top else "")
 
 
-def _slopes(plan: Planned, model: UpliftModel) -> tuple[Slope, ...]:
+def _slopes(wanted: Wanted, model: UpliftModel) -> tuple[Slope, ...]:
     effects, errors = 2 * POINTS * model.slopes[:-1], 2 * POINTS * model.error[:-1]
-    return tuple(
-        Slope(name, float(effect), float(error)) for name, effect, error in zip(plan.prepared.spec.features, effects, errors, strict=True)
-    )
+    return tuple(Slope(name, float(effect), float(error)) for name, effect, error in zip(wanted.features, effects, errors, strict=True))

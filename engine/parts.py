@@ -6,12 +6,6 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from engine import assess as door
-from engine.bench import Bench
-from engine.planning import Planned
-from engine.stages import Run
-from governance.door import Cohort
-from governance.snapshots import FLOOR_DEVIATIONS
 from policies.contract import Table
 
 _DAYS, _COUNT, _WORD = re.compile(r"\s*days_since\b", re.IGNORECASE), re.compile(r"\s*count\b", re.IGNORECASE), re.compile(r"\w+")
@@ -33,19 +27,6 @@ class Part:
     def as_facts(self) -> dict[str, Any]:
         """As JSON."""
         return {f: getattr(self, f) for f in ("id", "name", "description", "size", "sigma", "share", "withheld")}
-
-
-def part_of(plan: Planned, name: str, description: str, size: float, sigma: float, share: float) -> Part:
-    """A part, withheld where its noisy size less three standard deviations lies below the cohort floor."""
-    withheld = size - FLOOR_DEVIATIONS * sigma < plan.prepared.policy.cohort_floor
-    return Part(name, description, size, sigma, share, withheld)
-
-
-def selected(bench: Bench, plan: Planned, run: Run, cohort: Cohort, name: str, rule: str) -> tuple[Part, ...]:
-    """The one part of a score, with its noisy size out of the share `sizes`. Reads `segment`."""
-    size = door.sizes(cohort, 1, run.grants["sizes"], bench.noise)
-    share = float(size.values[0]) / max(plan.snapshot.admitted, 1.0)
-    return (part_of(plan, name, rule, float(size.values[0]), size.sigma, share),)
 
 
 def unit_of(table: Table, expression: str) -> str | None:

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 from engine import answers, bounds, deep
 from engine.admitting import admission_now, grants_of
 from engine.bench import Bench
-from engine.forecast import EXACT, Forecast, forecast_clusters
-from engine.forecast_lines import forecast_uplift, forecast_value
+from engine.forecast import EXACT, Forecast
 from engine.gates import Exit, Refused, gate, refusal
 from engine.lineage import Last, last_release
 from engine.prepared import Prepared, decided
@@ -35,7 +34,7 @@ from policies.decisions import Allow, Deny
 from policies.documents import show_duration
 from policies.parsing import DocumentError
 from policies.policy import Outcome
-from policies.segment import Clusters, KRange, Propensity, Segment
+from policies.segment import Clusters, Propensity, Segment
 
 if TYPE_CHECKING:
     from engine.forecast_scores import Choice  # its learners are trainers: whoever asks what a policy finds needs none
@@ -83,10 +82,13 @@ def prepare(workspace: Workspace, name: str) -> Prepared:
     return prepared
 
 
-def plan(bench: Bench, name: str) -> Planned:
-    """Everything short of training. Raises Refused and BudgetExceeded, which are recorded, and what `prepare` raises."""
+def plan(bench: Bench, name: str, together: bool = False) -> Planned:
+    """Everything short of training. `together`: with partners, whose people tell more than these alone, so that no forecast stops it.
+
+    Raises Refused and BudgetExceeded, which are recorded, and what `prepare` raises.
+    """
     try:
-        return _plan(bench, name)
+        return _plan(bench, name, together)
     except (Refused, BudgetExceeded) as no:
         reasons = [f"{f.subject}: {f.rule}" for f in no.findings] if isinstance(no, Refused) else [f"budget of the {no.which}"]
         with bench.workspace.store.transaction("plan-refused") as write:
@@ -94,7 +96,7 @@ def plan(bench: Bench, name: str) -> Planned:
         raise
 
 
-def _plan(bench: Bench, name: str) -> Planned:
+def _plan(bench: Bench, name: str, together: bool) -> Planned:
     workspace = bench.workspace
     bench.progress("decide")
     prepared = prepare(workspace, name)
@@ -111,7 +113,8 @@ def _plan(bench: Bench, name: str) -> Planned:
     _judged(prepared)
     _floor(prepared, snapshot)
     _fits(prepared, snapshot)
-    _worth_it(prepared, snapshot, forecast)
+    if not together:
+        _worth_it(prepared, snapshot, forecast)
     _tells_bounds(prepared, snapshot)
     block = deep.block_of(prepared, spec.asked.epsilon) if spec.private else None
     with workspace.store.transaction("plan") as write:
@@ -169,20 +172,14 @@ def snapshot_now(bench: Bench, prepared: Prepared) -> Snapshot:
 
 def forecast_at(prepared: Prepared, snapshot: Snapshot, epsilon: float) -> Forecast:
     """What to expect at `epsilon`, by public figures and the noisy count alone."""
-    from engine.forecast_scores import forecast_propensity
+    from engine.forecasts import expected
     from engine.shares import trained
 
     spec = prepared.spec
     delta = spec.asked.delta if spec.private else prepared.policy.budgets.cap.delta
     mu_squared = mu_squared_of(epsilon, delta) * Fraction(trained(spec))
-    if isinstance(spec.model, Clusters):
-        k = spec.model.k.most if isinstance(spec.model.k, KRange) else spec.model.k
-        return forecast_clusters(snapshot.admitted, snapshot.sigma, len(spec.features), k, mu_squared)
-    if spec.model.type == "value":
-        return forecast_value(snapshot.admitted, len(spec.features), mu_squared)
-    if spec.model.type == "uplift":
-        return forecast_uplift(snapshot.admitted, len(spec.features), mu_squared)
-    return forecast_propensity(snapshot.admitted, len(spec.features), mu_squared, learner_at(prepared, snapshot, epsilon))
+    choice = learner_at(prepared, snapshot, epsilon) if isinstance(spec.model, Propensity) else None
+    return expected(spec.model, len(spec.features), snapshot.admitted, snapshot.sigma, mu_squared, choice)
 
 
 def learner_at(prepared: Prepared, snapshot: Snapshot, epsilon: float | None = None) -> Choice:

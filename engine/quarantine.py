@@ -110,7 +110,7 @@ def keeping(
     everybody = pa.table({"subject": pa.chunked_array([*members["subject"].chunks, trained], pa.string()).unique()})
     with draft_folder(target) as partial:
         room = contract.subject.max_subjects  # planning refuses where noise says that it may not do
-        commitments = considered.write(partial / CONSIDERED, build.id, _nameable(workspace, admission.reasons), trained, room)
+        commitments = considered.write(partial / CONSIDERED, build.id, nameable(workspace, admission.reasons), trained, room)
         flush_folder(partial, "build-files")
         told = told_now(workspace, contract, rules)  # a source may take its time, and nobody is to wait for it
         with workspace.store.transaction("quarantine") as write:
@@ -121,7 +121,7 @@ def keeping(
             place_folder(partial, target, "build-files")
 
 
-def _nameable(workspace: Workspace, reasons: pa.Table) -> pa.Table:
+def nameable(workspace: Workspace, reasons: pa.Table) -> pa.Table:
     """Less whoever was erased and has said nothing since, and whom a source may still hold: their key is not to come back."""
     silent = pc.is_in(reasons["reason"], pa.array([Reason.NEVER_ASKED, Reason.NO_NOTICE], reasons["reason"].type))
     marked = workspace.suppression.among(reasons.filter(silent)["subject"].to_pylist())

@@ -24,7 +24,7 @@ from engine.files import whole_file
 from engine.planning import Planned
 from engine.prepared import Prepared
 from engine.stages import People, Run
-from engine.wording import WELL_COVERED, duration_words, reason_words
+from engine.wording import WELL_COVERED, duration_words, model_words, reason_words
 from engine.workspace import Workspace
 from governance import budget, builds
 from governance.accounting import epsilon_of
@@ -33,7 +33,7 @@ from governance.builds import Build, Status
 from governance.verdicts import Reason
 from policies.deciding import Request, Use, judge
 from policies.decisions import Finding
-from policies.segment import Clusters, KRange, Propensity, Uplift, Value
+from policies.segment import Clusters, KRange
 
 if TYPE_CHECKING:
     from engine.assessment import Assessment
@@ -251,21 +251,9 @@ def _decision(finding: Finding, asked: bool) -> page.Decision:
 def _request(plan: Planned) -> tuple[tuple[str, str], ...]:
     """What the segment asked for besides features, as (what, value)."""
     spec, policy = plan.prepared.spec, plan.prepared.policy
-    match spec.model:
-        case Clusters(k=KRange(least=least, most=most)):
-            model = f"between {least} and {most} clusters, as many as the prototypes suggest"
-        case Clusters(k=k):
-            model = f"{k} clusters"
-        case Propensity(top=top, threshold=threshold):
-            model = "propensity: " + (f"the likeliest {100 * top:g} %" if top else f"whoever has a probability of at least {threshold:g}")
-        case Value(top=top, above=above):
-            model = "value: " + (f"the {100 * top:g} % of whom most is expected" if top else f"whoever is predicted at least {above}")
-        case Uplift(top=top, above=above):
-            points = 100 * (above or 0.0)
-            model = "uplift: " + (f"the {100 * top:g} % who are most persuadable" if top else f"an uplift of at least {points:g} points")
     destination = spec.output.destination
     return (
-        ("Model", model),
+        ("Model", model_words(spec.model)),
         ("Privacy", f"ε {spec.asked.epsilon:g} at δ {small(spec.asked.delta)}"),
         ("Fairness by", ", ".join(f"{each.table}.{each.column}" for each in spec.fairness) or "no attribute"),
         ("Destination", f"{destination}, {policy.destinations[destination].description}" if destination else "none"),

@@ -14,6 +14,9 @@ UPLIFT_SHARES = PROPENSITY_SHARES | {"train": 45.0, "curve": 34.0}
 SHARES = {"clusters": CLUSTER_SHARES, "propensity": PROPENSITY_SHARES, "value": VALUE_SHARES, "uplift": UPLIFT_SHARES}
 """Shares of a build's μ², by the type of its model; what a segment does not ask for goes to the others in proportion."""
 
+SUBJECTS = 1.0
+"""Share of how many subjects partners have together."""
+
 NETWORK = 8.0
 """Share of the rounds about a propensity network, beside `PROPENSITY_SHARES`: its samples have a budget of their own."""
 
@@ -30,6 +33,18 @@ def shares_of(spec: Segment, last: Last | None = None) -> dict[str, float]:
     if movement.comparable(last, spec):
         shares["movement"] = movement.SHARE
     return shares
+
+
+def joint(model: str) -> dict[str, float]:
+    """Shares of a joint budget, by the type of its model: rules that touched rows, and groups, are each house's own to ask about; how many
+    subjects there are is asked first, as no snapshot tells it."""
+    return {name: share for name, share in SHARES[model].items() if name not in ("flags", "fairness")} | {"subjects": SUBJECTS}
+
+
+def joint_trained(model: str) -> float:
+    """What training gets of a joint μ², as `trained` says it of a build."""
+    fitted, own = SHARES[model], joint(model)
+    return own["train"] / sum(own.values()) * sum(fitted.values()) / fitted["train"]
 
 
 def trained(spec: Segment) -> float:

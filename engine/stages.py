@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from engine import bounds
 from engine.admitting import admission_now, admitted_among, grants_of, intervals_of, judged, resources
-from engine.answers import AnsweringCohort, Answers, KeepingMeter
+from engine.answers import AnsweringCohort, Answers, KeepingMeter, answers_of
 from engine.bench import Bench
 from engine.gates import Refused
 from engine.planning import Planned, hidden_bounds
@@ -88,13 +88,14 @@ class People:
 
     def cohort(self, meter: KeepingMeter, **more: Column) -> AnsweringCohort:
         """What a trainer gets; `more` columns are for assessment alone."""
-        return AnsweringCohort(LocalCohort(self._columns() | more, meter), meter.answers)
+        return AnsweringCohort(LocalCohort(self.columns() | more, meter), meter.answers)
 
     def sampler(self, run: Run) -> LocalSampler:
         """What a deep model trains on, by the terms that `run` reserved."""
-        return LocalSampler(self._columns(), run.reservation.sampled(), run.meter)
+        return LocalSampler(self.columns(), run.reservation.sampled(), run.meter)
 
-    def _columns(self) -> dict[str, Column]:
+    def columns(self) -> dict[str, Column]:
+        """What trainers are asked about."""
         columns: dict[str, Column | None] = {"label": self.label, "treatment": self.treatment, "features": self.features, "part": self.part}
         return {name: column for name, column in columns.items() if column is not None}
 
@@ -123,7 +124,7 @@ def begin(bench: Bench, plan: Planned, shares: dict[str, float]) -> Iterator[Run
             build, reservation, answers = found
     try:
         if found is None:  # a row is there before its files are, so that no sweep takes them for left over
-            answers = Answers.begin(workspace, build.id, terms)
+            answers = Answers.begin(answers_of(workspace, build.id), terms)
         meter = KeepingMeter(workspace.store, reservation.id, answers)
         try:
             yield Run(build, reservation, meter, reservation.grant().split(**shares))
@@ -144,7 +145,7 @@ def _interrupted(
         reservation = budget.find(write.session, build.reservation)
         if reservation is None or reservation.status is not budget.Status.RESERVED or reservation.allocation != to.allocation:
             continue
-        answers = Answers.resume(bench.workspace, build.id)
+        answers = Answers.resume(answers_of(bench.workspace, build.id))
         if answers is None:
             continue
         drawn = {draw.path for draw in budget.transcript(write.session, reservation.id)}

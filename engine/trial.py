@@ -6,8 +6,8 @@ Everything here works on released values (`engine.trainers.uplift.Balance`).
 from __future__ import annotations
 
 from engine.gates import Refused, refusal
-from engine.prepared import Prepared
 from engine.trainers.uplift import Balance
+from engine.wanted import Wanted
 
 UNLIKELY = 0.001
 """Chance of arms as different as these, drawn at random, below which the page says that they are not alike."""
@@ -19,12 +19,12 @@ SEEN = 5.0
 """Standard deviations of noise that an arm must hold, or there is no trial to learn from."""
 
 
-def gate(prepared: Prepared, balance: Balance) -> None:
+def gate(wanted: Wanted, balance: Balance) -> None:
     """Raises Refused where the trial cannot teach: an arm is too small to be seen, or the arms were not drawn at random."""
     if min(balance.subjects) <= SEEN * balance.sigma:
         smallest = max(min(balance.subjects), 0.0)
         raise _refused(
-            prepared,
+            wanted,
             "trial-noise",
             "noise hides one of the arms, so that they cannot be compared",
             f"subjects of the smaller arm > {SEEN * balance.sigma:,.0f}, got about {smallest:,.0f}",
@@ -32,7 +32,7 @@ def gate(prepared: Prepared, balance: Balance) -> None:
         )
     if balance.chance < UNLIKELY and balance.told > TOLD:
         raise _refused(
-            prepared,
+            wanted,
             "trial-not-random",
             "features tell who was treated, so that the arms were not drawn at random and their difference says nothing of the treatment",
             f"AUC of the arm by features <= {TOLD}, got about {balance.told:.2f}",
@@ -53,5 +53,5 @@ def words(balance: Balance) -> str:
     )
 
 
-def _refused(prepared: Prepared, rule: str, reason: str, condition: str, remedy: str) -> Refused:
-    return refusal(prepared.spec.name, rule, prepared.policy.digest(), reason, condition, remedy)
+def _refused(wanted: Wanted, rule: str, reason: str, condition: str, remedy: str) -> Refused:
+    return refusal(wanted.name, rule, wanted.digest, reason, condition, remedy)

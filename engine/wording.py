@@ -6,6 +6,7 @@ import datetime as dt
 
 from audit.wording import percent
 from governance.verdicts import Reason
+from policies.segment import Clusters, KRange, Propensity, Uplift, Value
 
 WELL_COVERED = 0.9
 """Share of subjects with a known group, below which somebody should ask why."""
@@ -32,6 +33,22 @@ BELONGS = {
 def reason_words(reason: Reason) -> str:
     """An admission reason as people read it."""
     return _WORDS.get(reason, reason.name.lower().replace("_", " "))
+
+
+def model_words(model: Clusters | Propensity | Value | Uplift) -> str:
+    """What is learned, and who is selected by it."""
+    match model:
+        case Clusters(k=KRange(least=least, most=most)):
+            return f"between {least} and {most} clusters, as many as the prototypes suggest"
+        case Clusters(k=k):
+            return f"{k} clusters"
+        case Propensity(top=top, threshold=threshold):
+            return "propensity: " + (f"the likeliest {100 * top:g} %" if top else f"whoever has a probability of at least {threshold:g}")
+        case Value(top=top, above=above):
+            return "value: " + (f"the {100 * top:g} % of whom most is expected" if top else f"whoever is predicted at least {above}")
+        case Uplift(top=top, above=above):
+            points = 100 * (above or 0.0)
+            return "uplift: " + (f"the {100 * top:g} % who are most persuadable" if top else f"an uplift of at least {points:g} points")
 
 
 def duration_words(length: dt.timedelta) -> str:

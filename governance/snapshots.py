@@ -112,7 +112,13 @@ def current(session: Session, contract: Contract, policy: Policy, purpose: str, 
     """The snapshot of `now`, if it was taken."""
     key = key_at(contract, policy, purpose, as_of, now)
     row = session.get(SnapshotRow, str(key))
-    return _snapshot(row, key) if row and row.histogram != _PENDING else None
+    return _snapshot(row, key.number, key.interval) if row and row.histogram != _PENDING else None
+
+
+def find(session: Session, snapshot: str, interval: dt.timedelta) -> Snapshot | None:
+    """One that was taken, by its id. `interval`: the policy's, which tells when the next may be."""
+    row = session.get(SnapshotRow, snapshot)
+    return _snapshot(row, row.interval, interval) if row and row.histogram != _PENDING else None
 
 
 def take(
@@ -162,7 +168,7 @@ def _claim(
     """The snapshot if it is there, the budget to take it if that fell to us, None while somebody else takes it."""
     row = transaction.session.get(SnapshotRow, str(key))
     if row and row.histogram != _PENDING:
-        return _snapshot(row, key)
+        return _snapshot(row, key.number, key.interval)
     if row and max(waited, (transaction.micros - row.taken) / 1e6) < patience:
         return None
     budgets = policy.budgets
@@ -204,13 +210,13 @@ def _abandon(transaction: Transaction, key: Key, claim: Reservation) -> None:
     transaction.record("snapshot.failed", snapshot=str(key), reservation=claim.id)
 
 
-def _snapshot(row: SnapshotRow, key: Key) -> Snapshot:
+def _snapshot(row: SnapshotRow, number: int, interval: dt.timedelta) -> Snapshot:
     counts = json.loads(row.histogram)
     return Snapshot(
         row.id,
-        key.number,
+        number,
         moment(row.taken),
-        moment((key.number + 1) * (key.interval // _MICROSECOND)),
+        moment((number + 1) * (interval // _MICROSECOND)),
         {reason: counts.get(reason.name.lower(), 0.0) for reason in Reason},  # one taken before a reason existed counted none
         row.sigma,
         ReservationId(row.reservation),

@@ -9,20 +9,17 @@ import pytest
 from engine import trial
 from engine.gates import Refused
 from engine.models import ONE, released
-from engine.prepared import Prepared
 from engine.scale import UNIT
 from engine.trainers import uplift
 from engine.trainers.uplift import Balance, UpliftModel
+from engine.wanted import Wanted
 from governance.door import LocalCohort, MemoryMeter
-from policies.contract import Contract
-from policies.policy import Policy
-from policies.segment import Segment
-from tests.campaigns import PERSUADABLE, contract
+from policies.segment import Uplift
 from tests.fakes import SeededNoise, ZeroNoise
-from tests.scenes import POLICY
 from tests.trials import persuadable, tried
 
 PLENTY = Fraction(1)
+WANTED = Wanted("persuadable", Uplift(type="uplift", top=0.2), {}, None, 0, 1_000.0, "sha256:rules")
 
 
 def test_whom_a_treatment_persuades_is_found() -> None:
@@ -114,21 +111,15 @@ ALIKE = Balance((1_000.0, 1_100.0), 20.0, 0.0, 0.5)
         (replace(ALIKE, distance=0.6, chance=0.2), None),
     ],
 )
-def test_a_trial_that_cannot_teach_is_refused(balance: Balance, rule: str | None, prepared: Prepared) -> None:
+def test_a_trial_that_cannot_teach_is_refused(balance: Balance, rule: str | None) -> None:
     if rule is None:
-        trial.gate(prepared, balance)
+        trial.gate(WANTED, balance)
         return
     with pytest.raises(Refused) as refused:
-        trial.gate(prepared, balance)
+        trial.gate(WANTED, balance)
     assert [finding.rule for finding in refused.value.findings] == [rule]
 
 
 def test_arms_that_are_not_quite_alike_are_told_of() -> None:
     assert "do not tell" in trial.words(ALIKE)
     assert "may not have been drawn at random" in trial.words(replace(ALIKE, distance=0.1, chance=1e-9))
-
-
-@pytest.fixture
-def prepared() -> Prepared:
-    """Documents of no consequence."""
-    return Prepared(Segment.model_validate(PERSUADABLE), Contract.model_validate(contract()), Policy.model_validate(POLICY), (), ())
