@@ -8,38 +8,34 @@ Neighbours, sensitivity and steps: as in `governance.door`, over all partners of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from copy import copy
 from itertools import count
-from typing import Protocol
 
 from federated.contract import Agreed
-from federated.partner import terms_of
+from federated.courier import Courier
+from federated.messages import Terms
 from federated.questions import Asked
-from federated.rounds import Member, conduct
+from federated.rounds import conduct
 from federated.shares import Sharing, whole
 from governance.door import Array, Grant, Query, to_units
 from governance.noise import NoiseSource
 
 
-class Site(Protocol):
-    """A partner that can be reached, in this process or elsewhere."""
-
-    @property
-    def name(self) -> str:
-        """As in the contract."""
-        ...
-
-    def member(self, asked: Asked) -> Member:
-        """Its seat in the round of one question."""
-        ...
-
-
 class FederatedCohort:
-    """A `governance.door.Cohort` over partners. `first`: number of the next round, above those that any of them remembers."""
+    """A `governance.door.Cohort` over partners. `first`: number of the next round, above those that any of them remembers
+    (`federated.rounds.greet`); a coordinator that was killed in a round asks the same question under its number again."""
 
-    def __init__(self, agreed: Agreed, sites: Sequence[Site], first: int = 1) -> None:
-        self._agreed, self._sites = agreed, tuple(sites)
+    def __init__(self, agreed: Agreed, courier: Courier, first: int = 1) -> None:
+        self._agreed, self._courier, self._terms = agreed, courier, Terms.of(agreed)
         self._numbers: Iterator[int] = count(first)
+        self._model = b""
+
+    def seeing(self, model: bytes) -> FederatedCohort:
+        """The same partners, asked with a released model, canonical JSON, of which they work out columns at home; rounds go on counting."""
+        other = copy(self)
+        other._model = model
+        return other
 
     @property
     def width(self) -> int:
@@ -53,10 +49,9 @@ class FederatedCohort:
     def noisy_sum(self, query: Query, grant: Grant, noise: NoiseSource) -> Array:
         """See `Cohort.noisy_sum`. `noise` is not drawn from: each partner draws its share of its own, which nobody else knows.
 
-        Raises DoorError for a grant that is too small or too large, and AbortedError, which is one, for a round without a sum.
+        Raises DoorError for a grant that is too small or too large and a question that cannot be sent, and AbortedError, which is
+        one, for a round without a sum.
         """
         Sharing.of(self._agreed.contract).share_sigma(grant)
-        asked = Asked(next(self._numbers), query, grant)
-        members = {site.name: site.member(asked) for site in self._sites}
-        summed = conduct(terms_of(self._agreed), asked.round(self._agreed), members, query.size)
-        return to_units(summed.values, query)
+        asked = Asked(next(self._numbers), query, grant, self._model)
+        return to_units(conduct(self._terms, self._agreed.digest, asked, self._courier).values, query)

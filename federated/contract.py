@@ -10,7 +10,7 @@ What the validator keeps, with n partners, threshold t (`least_partners`), d dro
     2t > n + c        two lists of survivors cannot both be signed by t: an honest partner would have signed twice
     d = 0             nothing is shared, all n are needed, and n − 2 may collude
 
-Either way at least two honest partners are in every sum that is opened. Not here: how a sum is made (`federated.secure_sum`), what noise
+Either way at least two honest partners are in every sum that is opened. Not here: how a sum is made (`federated.seat`), what noise
 it gets (`federated.shares`), where contracts are kept.
 """
 
@@ -33,12 +33,11 @@ from audit import dsse
 from audit.checkpoint import Signer, Verifier
 from audit.merkle import IntegrityError
 from governance.grid import GRID
-from policies import complaints
 from policies.contract import MAX_SUBJECTS, Name
 from policies.documents import Digest, Document, refuse
-from policies.parsing import DocumentError, parse
+from policies.reading import read
 from policies.segment import Clusters, Privacy, Propensity, Uplift, Value
-from policies.taxonomy import Vocabulary, keys, known, nearest
+from policies.taxonomy import Vocabulary
 
 PAYLOAD = "application/vnd.consentric.collaboration+json"
 """Type of the signed payload."""
@@ -67,6 +66,7 @@ class Measured(Document):
     meaning: str = Field(min_length=1, max_length=2000, description="what it is, in words that every partner can hold its own data against")
     bounds: tuple[Decimal, Decimal] = Field(description="public lower and upper bound; beyond them it is clipped")
     scale: Literal["linear", "log"] = Field("linear", description="`log`: even steps of log(1 + value - lower)")
+    unit: str = Field("", max_length=40, description="what it is counted in, such as `EUR`")
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
@@ -115,6 +115,7 @@ class Collaboration(Document):
     dropouts: int = Field(0, ge=0, description="partners that may be lost in a round; 0: any loss aborts it")
     colluders: int = Field(0, ge=0, description="partners that may pool what they see with each other and with the coordinator")
     presence: int = Field(1, ge=1, description="partners at which one subject may be present: sensitivity grows as much")
+    cohort_floor: int = Field(0, ge=0, description="fewest subjects, at all partners together, of a segment that is told of")
     expires: dt.date = Field(description="last day, in UTC, on which a round may begin")
 
     def canonical(self) -> bytes:
@@ -184,17 +185,13 @@ def _twice(names: Iterable[str]) -> list[str]:
 
 def read_collaboration(data: bytes, name: str) -> Collaboration:
     """The contract that YAML holds; `name` is the file's in messages. Raises DocumentError."""
-    tree = parse(data, name)
-    try:
-        contract = Collaboration.model_validate_json(json.dumps(tree.value), strict=True)
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-        raise DocumentError(complaints.problems(tree, Collaboration.model_json_schema(by_alias=True), details)) from None
-    if not known(Vocabulary.USE, contract.purpose):
-        close = nearest(contract.purpose, keys(Vocabulary.USE)) or "personalize.profiling"
-        expected = f"a key such as `{close}`"
-        raise DocumentError((tree.problem(("purpose",), f"`{contract.purpose}`", expected, "not a data use of fideslang"),))
-    return contract
+    return read(data, name, Collaboration, ((Vocabulary.USE, "purpose", False),))
+
+
+def proposed(contract: Collaboration) -> bytes:
+    """An envelope that nobody signed yet."""
+    document = {"payload": base64.b64encode(contract.canonical()).decode(), "payloadType": PAYLOAD, "signatures": []}
+    return json.dumps(document, indent=1).encode() + b"\n"
 
 
 def sign(contract: Collaboration, signer: Signer) -> bytes:
@@ -214,6 +211,30 @@ def join(envelopes: Iterable[bytes]) -> bytes:
     return json.dumps(documents[0] | {"signatures": list(signatures.values())}, indent=1).encode() + b"\n"
 
 
+def contents(envelope: bytes) -> Collaboration:
+    """The contract of an envelope, whoever signed it, in canonical form, so that nobody reads it differently. Raises ContractError."""
+    try:
+        payload = base64.b64decode(_document(envelope)["payload"], validate=True)
+        contract = Collaboration.model_validate_json(payload, strict=True)
+    except (binascii.Error, ValidationError):
+        raise ContractError("the envelope holds no contract of this release") from None
+    if contract.canonical() != payload:
+        raise ContractError("the contract is not in canonical form (RFC 8785)")
+    return contract
+
+
+def signed_by(envelope: bytes, contract: Collaboration) -> tuple[Verifier, ...]:
+    """Partners whose key signed the payload, as a contract and as nothing else."""
+
+    def signed(verifier: Verifier) -> bool:
+        try:
+            return dsse.unseal(PAYLOAD, envelope, verifier) == contract.canonical()
+        except IntegrityError:
+            return False
+
+    return tuple(verifier for verifier in contract.identities if signed(verifier))
+
+
 @dataclass(frozen=True, slots=True)
 class Agreed:
     """A contract that every partner signed."""
@@ -226,24 +247,15 @@ def agreed(envelope: bytes, expected: Digest) -> Agreed:
     """The contract of an envelope. Raises ContractError unless its digest is `expected`, which whoever asks wrote down when it signed,
     and every partner that it names signed it.
 
-    (1) The payload's digest is the expected one; (2) the payload is the canonical form of a valid contract, so that nobody reads it
-    differently; (3) each partner's key signed the payload, as a contract and as nothing else.
+    (1) The payload is the canonical form of a valid contract; (2) its digest is the expected one; (3) each partner's key signed it.
     """
-    document = _document(envelope)
-    try:
-        payload = base64.b64decode(document["payload"], validate=True)
-        contract = Collaboration.model_validate_json(payload, strict=True)
-    except (binascii.Error, ValidationError):
-        raise ContractError("the envelope holds no contract of this release") from None
-    if contract.canonical() != payload:
-        raise ContractError("the contract is not in canonical form (RFC 8785)")
+    contract = contents(envelope)
     if contract.digest() != expected:
         raise ContractError(f"another contract: got `{contract.digest()}`, expected `{expected}`")
-    for verifier in contract.identities:
-        try:
-            dsse.unseal(PAYLOAD, envelope, verifier)
-        except IntegrityError:
-            raise ContractError(f"the contract is not signed by `{verifier.name}`") from None
+    signers = signed_by(envelope, contract)
+    missing = [verifier.name for verifier in contract.identities if verifier not in signers]
+    if missing:
+        raise ContractError("the contract is not signed by " + ", ".join(f"`{name}`" for name in missing))
     return Agreed(contract, expected)
 
 

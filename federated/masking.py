@@ -3,7 +3,7 @@
 Each pair of partners has a secret that only they can work out (X25519, RFC 7748); HKDF-SHA256 (RFC 5869) derives a key of
 it that is bound to the round, to both partners and to their public keys. The round names the contract's digest and what is asked:
 whoever holds another contract, another round or another question derives other masks, and the sum is noise instead of a sum.
-A key makes one stream and is then gone, so a stream needs no nonce of its own. Not here: who is in a round (`federated.secure_sum`).
+A key makes one stream and is then gone, so a stream needs no nonce of its own. Not here: who is in a round (`federated.seat`).
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ Stream = Callable[[bytes, int], Ring]
 """A key (32 bytes) and a length to that many numbers that nobody without the key can tell from uniform ones."""
 
 KEY_BYTES = 32
+
+SEAL_BYTES = 16
+"""What a sealed message is longer than its content."""
+
 _TAG = b"consentric.dev/federated/v1"
 _ZERO = bytes(16)
 _NONCE = bytes(12)

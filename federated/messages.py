@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +15,7 @@ import rfc8785
 
 from audit.checkpoint import Verifier
 from audit.dsse import pae
+from federated.contract import Agreed
 from federated.masking import Round
 from federated.replies import Code, RefusedError
 
@@ -21,13 +23,33 @@ KEYS, LIST = "application/vnd.consentric.round.keys+json", "application/vnd.cons
 """Types of signed statements: none is ever taken for another."""
 
 
+class Step(StrEnum):
+    """What a coordinator may ask, in the order of a round; `HELLO` and `FINISH` stand outside of rounds."""
+
+    HELLO = "hello"
+    KEYS = "keys"
+    SHARES = "shares"
+    VECTOR = "vector"
+    ATTEST = "attest"
+    OPENING = "opening"
+    FINISH = "finish"
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Who may sit in a round, in the order of the contract, and how many have to. Without `dropouts` all have to."""
+    """Who may sit in a round, in the order of the contract, and how many have to. Without `dropouts` all have to. `subjects`: most that all
+    of them together have; None where nothing is said."""
 
     partners: tuple[Verifier, ...]
     least: int
     dropouts: int
+    subjects: int | None = None
+
+    @classmethod
+    def of(cls, agreed: Agreed) -> Terms:
+        """Those of a contract."""
+        contract = agreed.contract
+        return cls(contract.identities, contract.least_partners, contract.dropouts, len(contract.partners) * contract.max_subjects)
 
     @property
     def needed(self) -> int:
@@ -64,8 +86,13 @@ class Keys:
 
     def statement(self, round: Round) -> bytes:
         """What is signed."""
-        said = {"channel": self.channel.hex(), "mask": self.mask.hex(), "name": self.name, "seed": self.seed}
-        return encoded(KEYS, round, said)
+        return _stated(self, round)
+
+
+@lru_cache(1 << 12)  # partners in one process are shown the same keys
+def _stated(keys: Keys, round: Round) -> bytes:
+    said = {"channel": keys.channel.hex(), "mask": keys.mask.hex(), "name": keys.name, "seed": keys.seed}
+    return encoded(KEYS, round, said)
 
 
 @dataclass(frozen=True, slots=True)

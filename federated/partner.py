@@ -12,8 +12,8 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from fractions import Fraction
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,33 +34,45 @@ from governance.noise import NoiseSource
 
 Answer = TypeVar("Answer")
 
-Gate = Callable[[Asked], bool]
-"""A partner's own policy, consent and noisy floor: whether it takes part. It must not tell more than it paid for."""
-
 
 def today() -> dt.date:
     """In UTC, where contracts expire."""
     return dt.datetime.now(dt.UTC).date()
 
 
-def terms_of(agreed: Agreed) -> Terms:
-    """Who sits in a round."""
-    return Terms(agreed.contract.identities, agreed.contract.least_partners, agreed.contract.dropouts)
+class Home(Protocol):
+    """What a partner brings: rows, a ledger with a reservation, noise, and its own rules."""
 
+    @property
+    def meter(self) -> Meter:
+        """Its ledger."""
+        ...
 
-@dataclass(frozen=True, slots=True)
-class Home:
-    """What a partner brings: rows (as `governance.door.LocalCohort` takes them), a ledger with a reservation, noise, and its own rules."""
+    @property
+    def reservation(self) -> ReservationId:
+        """What questions of the contract are charged to."""
+        ...
 
-    columns: Mapping[str, Column]
-    meter: Meter
-    reservation: ReservationId
-    noise: NoiseSource
-    gate: Gate = lambda asked: True
+    @property
+    def noise(self) -> NoiseSource:
+        """Where its share of noise comes from."""
+        ...
+
+    def shapes(self, model: bytes) -> Mapping[str, tuple[int, ...]]:
+        """Of each column, without the subjects; public. `model`: as in `Asked`. Raises DoorError for one that gives no columns here."""
+        ...
+
+    def willing(self, asked: Asked) -> bool:
+        """Its own policy, consent and noisy floor: whether it takes part. It must not tell more than it paid for."""
+        ...
+
+    def rows(self, asked: Asked) -> Mapping[str, Column]:
+        """The people who are admitted now, as `governance.door.LocalCohort` takes them; read in every round anew, after the charge."""
+        ...
 
 
 class Partner:
-    """One partner under one contract."""
+    """One partner under one contract, `agreed`, whose `terms` say who sits in a round."""
 
     def __init__(
         self,
@@ -72,16 +84,22 @@ class Partner:
         randomness: Randomness = os.urandom,
     ) -> None:
         """Raises DoorError where the columns are not what the contract says."""
-        self._cohort = LocalCohort(home.columns, home.meter)
-        if self._cohort.width != len(agreed.contract.features):
-            raise DoorError(f"expected {len(agreed.contract.features)} features, got {self._cohort.width}")
-        self._agreed, self._signer, self._home, self._memory = agreed, signer, home, memory
+        expected, shape = len(agreed.contract.features), home.shapes(b"")["features"]
+        if shape != (expected,):
+            raise DoorError(f"expected {expected} features, got {', '.join(map(str, shape)) or 'one number'}")
+        self._signer, self._home, self._memory = signer, home, memory
         self._clock, self._randomness = clock, randomness
+        self.agreed, self.terms = agreed, Terms.of(agreed)
 
     @property
     def name(self) -> str:
         """As in the contract."""
         return self._signer.origin
+
+    @property
+    def next(self) -> int:
+        """Number of the next round that it would sit in."""
+        return self._memory.last + 1
 
     def member(self, asked: Asked) -> Sitting:
         """Its seat in the round of one question; nothing happens before the first step."""
@@ -90,46 +108,64 @@ class Partner:
     def seat(self, asked: Asked) -> Seat:
         """(1) The contract holds today and has the round; (2) the question is one that it allows, of a step that is registered here, and
         answers for a made-up subject; (3) the partner's own rules say yes; (4) the round is a new one."""
-        contract = self._agreed.contract
+        contract = self.agreed.contract
         if self._clock() > contract.expires or not 1 <= asked.number <= contract.rounds:
             raise RefusedError(Code.CONTRACT)
         if asked.query.bound > contract.clip or asked.query.size > RESERVED_DRAWS:
             raise RefusedError(Code.QUESTION)
         try:
-            rehearse(asked.query, {name: column.shape[1:] for name, column in self._home.columns.items()})
+            rehearse(asked.query, self._home.shapes(asked.model))
             Sharing.of(contract).share_sigma(asked.grant)
         except DoorError:
             raise RefusedError(Code.QUESTION) from None
-        if not self._home.gate(asked):
+        if not self._home.willing(asked):
             raise RefusedError(Code.REFUSED)
-        return Seat(terms_of(self._agreed), asked.round(self._agreed), self._signer, self._memory, self._randomness)
+        return Seat(self.terms, asked.round(self.agreed), self._signer, self._memory, self._randomness)
 
-    def contribution(self, asked: Asked) -> NDArray[np.int64]:
-        """Inside the partner only: (1) charge, (2) sum exactly, (3) add this partner's share of noise, modulo 2^64."""
-        sharing = Sharing.of(self._agreed.contract)
+    def noise(self, asked: Asked) -> NDArray[np.int64]:
+        """This partner's share, drawn before the round opens, for one sum."""
+        return self._home.noise.draw(Sharing.of(self.agreed.contract).share_sigma(asked.grant), asked.query.size)
+
+    def charge(self, asked: Asked) -> Fraction:
+        """Writes down what the question costs, and gives it as μ². Raises RefusedError where the ledger has less."""
+        price = Sharing.of(self.agreed.contract).price(asked.grant, self._home.reservation)
         try:
-            self._home.meter.charge(sharing.price(asked.grant, self._home.reservation), asked.query)
+            self._home.meter.charge(price, asked.query)
         except BudgetError:
             raise RefusedError(Code.REFUSED) from None
-        total = exact_sum(asked.query, self._cohort.batches())
-        return add(total, self._home.noise.draw(sharing.share_sigma(asked.grant), asked.query.size))
+        return price.mu_squared
+
+    def contribution(self, asked: Asked, noise: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Inside the partner only, once it was charged: (1) read rows, (2) sum exactly, (3) add noise, modulo 2^64."""
+        rows = self._home.rows(asked)
+        if {name: column.shape[1:] for name, column in rows.items()} != self._home.shapes(asked.model):
+            raise DoorError("rows are not of the announced shapes")
+        return add(exact_sum(asked.query, LocalCohort(rows, self._home.meter).batches()), noise)
 
 
 class Sitting:
-    """A partner in one round (`federated.rounds.Member`). Any fault is `Code.FAULT`, and ends the round for this partner."""
+    """A partner in one round (`federated.desk.Member`). Any fault is `Code.FAULT`, and ends the round for this partner. `charged`: μ² that
+    its ledger wrote down for the question, or None so far."""
 
     def __init__(self, partner: Partner, asked: Asked) -> None:
-        self._partner, self._asked = partner, asked
+        self._partner, self.asked = partner, asked
+        self.charged: Fraction | None = None
         self._seat: Seat | None = None
+        self._noise: list[NDArray[np.int64]] = []
         self._begun = False
 
     def keys(self) -> Keys:
-        """Step 1, once this partner is willing."""
+        """Step 1, once this partner is willing; its noise is drawn before anybody waits for it."""
+
+        def answer() -> Keys:
+            self._seat = self._partner.seat(self.asked)
+            self._noise = [self._partner.noise(self.asked)]
+            return self._seat.keys()
+
         if self._begun:
             raise RefusedError(Code.ORDER)
         self._begun = True
-        self._seat = self._answer(lambda: self._partner.seat(self._asked))
-        return self._answer(self._there.keys)
+        return self._answer(answer)
 
     def shares(self, roster: Sequence[Keys]) -> Mapping[str, bytes]:
         """Step 2."""
@@ -140,7 +176,9 @@ class Sitting:
 
         def answer() -> Ring:
             self._there.receive(received)
-            return self._there.vector(self._partner.contribution(self._asked), self._asked.query.size)
+            self.charged = self._partner.charge(self.asked)
+            values = self._partner.contribution(self.asked, self._noise.pop())  # gone with this: no sum has the noise of another
+            return self._there.vector(values, self.asked.query.size)
 
         return self._answer(answer)
 
@@ -166,5 +204,5 @@ class Sitting:
             code = refused.code
         except Exception:  # noqa: BLE001 (its text could hold what a row holds)
             code = Code.FAULT
-        self._seat = None
+        self._seat, self._noise = None, []
         raise RefusedError(code)

@@ -5,14 +5,20 @@ No word depends on a row, and none says which of its own rules a partner kept: p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 
 from governance.door import DoorError
+
+LOST = "lost"
+"""Of a partner that did not answer."""
 
 
 class Code(StrEnum):
     """Every reply there is, beside an answer."""
 
+    MESSAGE = "message"  # not a message of this release
     CONTRACT = "contract"  # another contract, or an expired one
     QUESTION = "question"  # not a question of this contract and release
     REPLAYED = "replayed"  # a round, or a key of one, that was there before
@@ -40,4 +46,8 @@ class LostError(Exception):
 
 
 class AbortedError(DoorError):
-    """A round that gave no sum. What partners charged for it stays charged."""
+    """A round that gave no sum. What partners charged for it stays charged. `lost`: who was lost, and the word why."""
+
+    def __init__(self, message: str, lost: Mapping[str, str] = MappingProxyType({})) -> None:
+        super().__init__(message)
+        self.lost = dict(lost)

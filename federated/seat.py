@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -49,21 +50,38 @@ from federated.messages import Keys, Opening, Survivors, Terms
 from federated.replies import Code, RefusedError
 
 
+class Memory(Protocol):
+    """What a partner must not forget between rounds; durable before it sends keys."""
+
+    @property
+    def last(self) -> int:
+        """Number of the latest round that it sat in, or 0."""
+        ...
+
+    def begin(self, round: Round) -> None:
+        """Durable on return. Raises RefusedError (`REPLAYED`) for a round that was there before, or came before one that was."""
+        ...
+
+    def meet(self, keys: Sequence[bytes]) -> None:
+        """Durable on return. Raises RefusedError (`REPLAYED`) for a key that was in a round before, or is twice in this one."""
+        ...
+
+
 @dataclass
-class Memory:
-    """What a partner must not forget between rounds, and must have on disk before it sends keys."""
+class ShortMemory:
+    """What is forgotten with the process: for tests and benchmarks, whose partners never come back."""
 
     last: int = 0
     keys: set[bytes] = field(default_factory=set)
 
     def begin(self, round: Round) -> None:
-        """Raises RefusedError for a round that was there before, or came before one that was."""
+        """See `Memory.begin`."""
         if round.number <= self.last:
             raise RefusedError(Code.REPLAYED)
         self.last = round.number
 
     def meet(self, keys: Sequence[bytes]) -> None:
-        """Raises RefusedError for a key that was in a round before, or is twice in this one."""
+        """See `Memory.meet`."""
         if len(set(keys)) != len(keys) or self.keys & set(keys):
             raise RefusedError(Code.REPLAYED)
         self.keys |= set(keys)

@@ -34,9 +34,13 @@ import sys
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
+from numpy.typing import NDArray
+
 from federated.contract import Collaboration
 from governance.accounting import MIN_SIGMA, TOTAL_VARIATION, mu_squared_of
 from governance.door import DoorError, Grant, ReservationId, grid_sigma
+from governance.grid import GRID
 
 NEEDED = 0.02017
 """σ² times the total variation between the discrete and the rounded Gaussian, 4 φ(1)/48, rounded up (`governance.accounting`)."""
@@ -83,6 +87,17 @@ class Sharing:
         if convolution(share, self.partners) > (TOTAL_VARIATION - NEEDED) / whole**2:
             raise DoorError(f"grant `{grant.path}` is too large: shares of {share:.3g} grid units do not add up to Gaussian noise")
         return share
+
+
+def possible(total: NDArray[np.int64], subjects: int, grant: Grant) -> bool:
+    """Whether so many subjects can make this sum: its L2 norm is at most that of as many contributions, and of noise.
+
+    False for partners who keep to the contract with probability below exp(−2048): noise of d numbers is subgaussian, and its norm exceeds
+    σ(√d + 64) so rarely (Hsu, Kakade, Zhang 2012, "A tail inequality for quadratic forms of subgaussian random vectors", Theorem 2.1,
+    with t = 2048).
+    """
+    noise = grid_sigma(grant) * (math.sqrt(len(total)) + 64)
+    return bool(np.linalg.norm(total.astype(np.float64)) <= (subjects * GRID + noise) * (1 + 1e-9))
 
 
 def whole(contract: Collaboration) -> Grant:

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
 
@@ -15,11 +16,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
 
 from audit.checkpoint import Signer
+from federated import wire
 from federated.contract import Agreed, Collaboration, agreed, join, sign
+from federated.courier import Answerer, InProcess
+from federated.desk import Member, answered
 from federated.masking import Ring, Round, Stream, chacha20
 from federated.messages import Keys, Opening, Survivors, Terms
-from federated.replies import LostError
-from federated.seat import Memory, Seat
+from federated.questions import Asked
+from federated.replies import LostError, RefusedError
+from federated.rounds import Summed, conduct
+from federated.seat import Memory, Seat, ShortMemory
+from governance.door import Grant, Query, ReservationId, StepName
 from policies.documents import Digest
 
 TODAY = dt.date(2026, 11, 22)
@@ -59,7 +66,16 @@ def signed(n: int = 3, **changed: Any) -> Agreed:
     return agreed(join(sign(made, signer) for signer in signers(n)), made.digest())
 
 
-ASKED = Digest("sha256:question")
+CONTRACT = Digest("sha256:contract")
+
+
+def question(size: int, number: int = 1) -> Asked:
+    """So many numbers, of a step that nobody here runs."""
+    query = Query(StepName("tests.nothing"), {}, (1, 1, size), 1.0)
+    return Asked(number, query, Grant(ReservationId("there"), "all", Fraction(1, 100)))
+
+
+ASKED = question(2).digest()
 
 
 def terms(n: int, least: int = 0, dropouts: int = 0) -> Terms:
@@ -67,7 +83,7 @@ def terms(n: int, least: int = 0, dropouts: int = 0) -> Terms:
     return Terms(tuple(signer.verifier for signer in signers(n)), least or n, dropouts)
 
 
-def sitting(number: int = 1, contract: str = "sha256:contract", asked: Digest = ASKED) -> Round:
+def sitting(number: int = 1, contract: str = CONTRACT, asked: Digest = ASKED) -> Round:
     """A round."""
     return Round(Digest(contract), number, asked)
 
@@ -117,8 +133,32 @@ def seated(
     stream: Stream = chacha20,
 ) -> dict[str, Seated]:
     """Every partner of a round; row i of `values` is what partner i holds. `leaving`: who is lost before which step."""
+    of = round or sitting(asked=question(values.shape[1]).digest())
     seats = {
-        signer.origin: Seat(who, round or sitting(), signer, memories.get(signer.origin) or Memory(), os.urandom, stream)
+        signer.origin: Seat(who, of, signer, memories.get(signer.origin) or ShortMemory(), os.urandom, stream)
         for signer in signers(len(values))
     }
     return {name: Seated(seat, values[place], leaving.get(name, "")) for place, (name, seat) in enumerate(seats.items())}
+
+
+def reached(who: Terms, members: Mapping[str, Member]) -> InProcess:
+    """Members that are reached by the bytes that a network would carry; who is lost does not answer."""
+
+    def answerer(name: str, member: Member) -> Answerer:
+        def answer(request: bytes) -> bytes:
+            read = wire.message(request)
+            try:
+                return read.answer(answered(read, who, name, member)).encoded()
+            except RefusedError as refused:
+                return wire.refusal(refused.code)
+            except LostError:
+                return b""
+
+        return answer
+
+    return InProcess({name: answerer(name, member) for name, member in members.items()})
+
+
+def conducted(who: Terms, members: Mapping[str, Member], size: int, number: int = 1) -> Summed:
+    """A round of `question(size, number)` among them."""
+    return conduct(who, CONTRACT, question(size, number), reached(who, members))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 
 from federated.cohort import FederatedCohort
 from federated.contract import Agreed
-from federated.partner import Home, Partner
-from federated.seat import Memory
+from federated.courier import InProcess
+from federated.desk import Desk, MemoryBook
+from federated.partner import Partner
+from federated.questions import Asked
+from federated.seat import ShortMemory
 from federated.shares import Sharing
-from governance.door import Grant, MemoryMeter, ReservationId
+from governance.door import Grant, MemoryMeter, Meter, ReservationId
 from governance.noise import NoiseSource
 from tests.collaborations import TODAY, signed, signers
 from tests.fakes import SeededNoise
@@ -60,15 +63,48 @@ def limit(agreed: Agreed, mu_squared: Fraction) -> MemoryMeter:
     return MemoryMeter(Sharing.of(agreed.contract).price(free, ReservationId("memory")).mu_squared)
 
 
+@dataclass(frozen=True)
+class Household:
+    """A partner's home in memory: always the same people, and `gate` for its rules."""
+
+    columns: Columns
+    meter: Meter
+    reservation: ReservationId
+    noise: NoiseSource
+    gate: Callable[[Asked], bool] = lambda asked: True
+
+    def shapes(self, model: bytes) -> dict[str, tuple[int, ...]]:
+        """See `Home.shapes`."""
+        return {name: column.shape[1:] for name, column in self.columns.items()}
+
+    def willing(self, asked: Asked) -> bool:
+        """See `Home.willing`."""
+        return self.gate(asked)
+
+    def rows(self, asked: Asked) -> Columns:
+        """See `Home.rows`."""
+        return self.columns
+
+
 def partners(
     agreed: Agreed, rows: Sequence[Columns], meters: Sequence[MemoryMeter], sources: Sequence[NoiseSource], **home: Any
 ) -> list[Partner]:
     """One for each rows."""
     reservation = ReservationId("memory")
     return [
-        Partner(agreed, signer, replace(Home(each, meter, reservation, source), **home), Memory(), clock=lambda: TODAY)
+        Partner(agreed, signer, replace(Household(each, meter, reservation, source), **home), ShortMemory(), clock=lambda: TODAY)
         for signer, each, meter, source in zip(signers(len(rows)), rows, meters, sources, strict=True)
     ]
+
+
+def desks(sites: Iterable[Partner]) -> dict[str, Desk]:
+    """Each partner's desk, with a book in memory."""
+    return {site.name: Desk(site, MemoryBook(), lambda outcome: b"") for site in sites}
+
+
+def courier(sites: Iterable[Partner]) -> InProcess:
+    """Partners that are reached in this process, by the bytes that a network would carry."""
+    return InProcess({name: desk.answer for name, desk in desks(sites).items()})
 
 
 def cohort(
@@ -77,4 +113,4 @@ def cohort(
     """Partners with fast noise and ledgers for `mu_squared`, a grant of it, and the ledgers."""
     meters = [limit(agreed, mu_squared) for _ in rows]
     sites = partners(agreed, rows, meters, noises(len(rows)))
-    return FederatedCohort(agreed, sites), Grant(ReservationId("there"), "all", mu_squared), meters
+    return FederatedCohort(agreed, courier(sites)), Grant(ReservationId("there"), "all", mu_squared), meters

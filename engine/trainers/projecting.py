@@ -45,6 +45,8 @@ SPAN = 4.0
 CERTAIN = 2.0
 """Standard deviations of its noise by which a correlation must exceed what was asked for, so that noise alone prunes nothing."""
 
+_PROJECTED = "projected/"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Projection:
@@ -209,7 +211,7 @@ def through(query: Query, projection: Projection) -> Query:
 
 def _through(step: StepName) -> StepName:
     """The step that projects a subject first; it is registered when it is needed first."""
-    name, known = StepName(f"projected/{step}"), registered()
+    name, known = StepName(_PROJECTED + step), registered()
     if name not in known and step in known:
         inner = known[step]
 
@@ -219,6 +221,13 @@ def _through(step: StepName) -> StepName:
 
         register(name)(project)
     return name
+
+
+def learn_all() -> None:
+    """Register every step through a projection too: a partner is asked for steps by name, in a process that projects nothing itself."""
+    for step in registered():
+        if not step.startswith(_PROJECTED):
+            _through(step)
 
 
 def _projected(features: Array, mean: Array, matrix: Array) -> Array:

@@ -21,10 +21,9 @@ from federated.masking import End, Ring, agree, chacha20, mask_key, masked, own_
 from federated.messages import KEYS, Keys, Survivors, encoded
 from federated.opening import unmasked
 from federated.replies import AbortedError, Code, RefusedError
-from federated.rounds import conduct
-from federated.seat import Memory, Seat
+from federated.seat import Seat, ShortMemory
 from policies.documents import Digest
-from tests.collaborations import Seated, seated, signers, sitting, terms
+from tests.collaborations import Seated, conducted, seated, signers, sitting, terms
 
 FIVE = terms(5, 4, 1)
 VALUES = np.array([[10**place, -place] for place in range(5)])
@@ -188,7 +187,7 @@ def test_without_dropouts_a_partner_cannot_be_left_out() -> None:
 
 
 def test_a_round_is_not_played_again_and_its_keys_are_of_no_use_in_another() -> None:
-    memories = {f"p{place}": Memory() for place in range(3)}
+    memories = {f"p{place}": ShortMemory() for place in range(3)}
     first = seated(terms(3), VALUES[:3], sitting(7), memories=memories)
     roster = met(first)
     for member in first.values():
@@ -205,10 +204,10 @@ def test_a_round_is_not_played_again_and_its_keys_are_of_no_use_in_another() -> 
 def test_a_partner_that_comes_again_with_the_keys_of_a_former_round_is_refused() -> None:
     """Its key may have been opened then: all pairs with it would be open too."""
     fixed = iter([bytes([place]) * 32 for place in (1, 2, 3)] * 2)
-    memory, partner = Memory(), signers(2)[1]
+    memory, partner = ShortMemory(), signers(2)[1]
     for number, expected in ((1, None), (2, Code.REPLAYED)):
         mine = seated(terms(2), VALUES[:2], sitting(number), memories={"p0": memory})["p0"]
-        theirs = Seat(terms(2), sitting(number), partner, Memory(), lambda size: next(fixed))
+        theirs = Seat(terms(2), sitting(number), partner, ShortMemory(), lambda size: next(fixed))
         roster = [mine.keys(), theirs.keys()]
         if expected is None:
             mine.vector(roster)
@@ -247,7 +246,7 @@ def test_partners_with_another_contract_or_question_do_not_understand_each_other
     roster = met(members)
     assert {code_of(lambda member=member: member.vector(roster)) for member in members.values()} == {Code.SIGNATURE}
     with pytest.raises(AbortedError):
-        conduct(terms(3), sitting(), seated(terms(3), VALUES[:3]) | {"p2": seated(terms(3), VALUES[:3], other)["p2"]}, 2)
+        conducted(terms(3), seated(terms(3), VALUES[:3]) | {"p2": seated(terms(3), VALUES[:3], other)["p2"]}, 2)
 
 
 def test_shares_for_one_partner_do_not_pass_with_another_or_in_another_round() -> None:
@@ -278,7 +277,7 @@ def test_a_late_vector_stays_hidden_when_its_sender_was_said_to_be_dead() -> Non
 def test_as_many_colluders_as_named_cannot_take_the_masks_off_one_vector(n: int, colluders: int) -> None:
     """Without dropouts: with all keys of n − 2 partners, what is left of an honest vector is its pair with the other honest one."""
     who, values = terms(n), np.arange(4 * n).reshape(n, 4)
-    members = seated(who, values)
+    members = seated(who, values, sitting())
     roster = {keys.name: keys for keys in met(members)}
     got = {name: member.vector(list(roster.values())) for name, member in members.items()}
     assert n - 2 == colluders

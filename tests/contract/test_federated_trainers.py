@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from engine import assess, bounds, curves, group_tables
-from engine.trainers import clusters
-from governance.door import Array, Cohort, Grant, LocalCohort, MemoryMeter, Part, Query
+from engine.trainers import clusters, projecting
+from governance.door import Array, Cohort, Grant, LocalCohort, MemoryMeter, Part, Query, registered
 from governance.noise import NoiseSource
 from tests.fakes import ZeroNoise
 from tests.partners import Pooled, agreement, cohort, noises, parted
@@ -54,6 +54,15 @@ def test_how_rows_are_spread_does_not_matter() -> None:
         joint, grant, _ = cohort(agreement(3, 6), parted(ROWS, sizes))
         learned.add(clusters.fit(joint, 4, grant, ZeroNoise(), lambda _: None, 0).model.centres.tobytes())
     assert len(learned) == 1
+
+
+def test_a_partner_in_a_process_of_its_own_knows_every_step_through_a_projection() -> None:
+    """It is asked for steps by name; the trainer that registers them when it needs them runs at the coordinator."""
+    projecting.learn_all()
+    known = set(registered())
+    plain = {step for step in known if not step.startswith("projected/")}
+    assert {"clusters.lloyd", "clusters.sizes", "clusters.covariance"} <= plain
+    assert known - plain == {f"projected/{step}" for step in plain}
 
 
 GENERATOR = np.random.default_rng(8)

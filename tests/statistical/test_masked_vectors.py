@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from federated.masking import Ring, masked
-from federated.rounds import conduct
-from tests.collaborations import Seated, seated, sitting, terms
+from tests.collaborations import Seated, conducted, question, seated, sitting, terms
 
 MODULUS = 4
 """Residues of Z/2^64 modulo 4 are a ring of their own: what holds of all streams there is looked at one by one."""
@@ -103,8 +102,9 @@ class Watched(Seated):
 def transcript(values: NDArray[np.int64], number: int, dropouts: bool) -> list[Ring]:
     """The vectors of a round as they are sent."""
     who = terms(3, 2, 1) if dropouts else terms(3)
-    members = {name: Watched(each.seat, each.values) for name, each in seated(who, values, sitting(number)).items()}
-    conduct(who, sitting(number), members, values.shape[1])
+    round = sitting(number, asked=question(values.shape[1]).digest())
+    members = {name: Watched(each.seat, each.values) for name, each in seated(who, values, round).items()}
+    conducted(who, members, values.shape[1], number)
     return [member.sent for member in members.values()]
 
 
@@ -137,7 +137,7 @@ def test_a_transcript_of_uniform_streams_agrees_with_the_simulator() -> None:
 
     values = np.arange(3 * 1000).reshape(3, 1000)
     members = {name: Watched(each.seat, each.values) for name, each in seated(terms(3), values, stream=uniform).items()}
-    assert np.array_equal(conduct(terms(3), sitting(), members, 1000).values, values.sum(axis=0))
+    assert np.array_equal(conducted(terms(3), members, 1000).values, values.sum(axis=0))
     sent = [member.sent for member in members.values()]
     last = values.sum(axis=0).view(np.uint64) - sent[0] - sent[1]  # the simulator's last vector, given the sum and the first two
     assert np.array_equal(last, sent[2])

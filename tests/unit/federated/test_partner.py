@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from federated.cohort import FederatedCohort
 from federated.contract import Agreed
 from federated.messages import Keys
-from federated.partner import Home, Partner
+from federated.partner import Partner
 from federated.questions import Asked
 from federated.replies import AbortedError, Code, RefusedError
-from federated.seat import Memory
+from federated.seat import ShortMemory
 from federated.shares import Sharing
 from governance.accounting import RESERVED_DRAWS
 from governance.door import (
@@ -38,7 +38,7 @@ from governance.door import (
 from governance.grid import GRID
 from tests.collaborations import TODAY, signed, signers
 from tests.fakes import SeededNoise, ZeroNoise
-from tests.partners import agreement, cohort, limit, noises, partners
+from tests.partners import Household, agreement, cohort, courier, limit, noises, partners
 
 THERE = ReservationId("there")
 
@@ -103,8 +103,8 @@ class Noticing(np.ndarray):  # type: ignore[type-arg]
 def watched(agreed: Agreed, happened: Happened, **home: Any) -> Partner:
     rows = np.array([[1.0, 2.0], [3.0, 4.0]]).view(Noticing)
     rows.order = happened.order
-    whole = Home({"features": rows}, happened, ReservationId("mine"), happened)
-    return Partner(agreed, signers(2)[0], replace(whole, **home), Memory(), clock=lambda: TODAY)
+    whole = Household({"features": rows}, happened, ReservationId("mine"), happened)
+    return Partner(agreed, signers(2)[0], replace(whole, **home), ShortMemory(), clock=lambda: TODAY)
 
 
 def other(agreed: Agreed, question: Asked) -> Any:
@@ -129,16 +129,16 @@ def test_the_sum_over_partners_with_their_noise() -> None:
     assert joint.width == 2
 
 
-def test_first_what_can_be_refused_then_the_charge_then_rows_then_noise() -> None:
+def test_noise_before_the_round_opens_then_what_can_be_refused_then_the_charge_then_rows() -> None:
     agreed, happened = agreement(2, 2, presence=2), Happened()
     question = asked()
     mine, theirs = watched(agreed, happened).member(question), other(agreed, question)
     happened.order.clear()
     roster = [mine.keys(), theirs.keys()]
-    assert happened.order == []
+    assert happened.order == ["noise"]
     mine.vector(roster)
-    assert happened.order[0] == "charged 1/25 under mine"  # 2² · 1/100
-    assert set(happened.order[1:-1]) == {"rows"} and happened.order[-1] == "noise"
+    assert happened.order[:2] == ["noise", "charged 1/25 under mine"]  # 2² · 1/100
+    assert set(happened.order[2:]) == {"rows"}
 
 
 @pytest.mark.parametrize("wrong", ["roster", "budget"])
@@ -150,10 +150,10 @@ def test_nothing_is_read_where_the_roster_or_the_ledger_says_no(wrong: str) -> N
     roster: list[Keys] = [mine.keys(), theirs.keys()]
     if wrong == "roster":
         assert code_of(lambda: mine.vector(roster[:1])) is Code.TOO_FEW
-        assert happened.order == []
+        assert happened.order == ["noise"]
     else:
         assert code_of(lambda: mine.vector(roster)) is Code.REFUSED
-        assert [each.split()[0] for each in happened.order] == ["charged"]
+        assert [each.split()[0] for each in happened.order] == ["noise", "charged"]
     assert code_of(lambda: mine.vector(roster)) is Code.ORDER
 
 
@@ -182,10 +182,10 @@ def test_a_question_outside_of_the_contract_is_refused_unread(question: Asked, c
 
 def test_an_expired_contract_is_refused() -> None:
     agreed = agreement(2, 2)
-    home = Home(ROWS[0], MemoryMeter(Fraction(1)), THERE, SeededNoise(1))
+    home = Household(ROWS[0], MemoryMeter(Fraction(1)), THERE, SeededNoise(1))
     for days, refused in ((0, False), (1, True)):
         day = agreed.contract.expires + dt.timedelta(days=days)
-        sitting = Partner(agreed, signers(2)[0], home, Memory(), clock=lambda day=day: day).member(asked())
+        sitting = Partner(agreed, signers(2)[0], home, ShortMemory(), clock=lambda day=day: day).member(asked())
         if refused:
             assert code_of(sitting.keys) is Code.CONTRACT
         else:
@@ -210,10 +210,10 @@ def test_a_refusal_is_one_word_without_text_cause_or_trace_of_data(step: str, br
         charge = draw = staticmethod(fails)
 
     rows = {"features": np.array([[13.0, 1.0], [2.0, 3.0]])}
-    home = Home(rows, MemoryMeter(Fraction(1)), THERE, SeededNoise(1))
+    home = Household(rows, MemoryMeter(Fraction(1)), THERE, SeededNoise(1))
     changed = {"gate": {"gate": fails}, "meter": {"meter": Failing()}, "noise": {"noise": Failing()}}.get(broken, {})
     agreed = agreement(2, 2)
-    partner = Partner(agreed, signers(2)[0], replace(home, **changed), Memory(), clock=lambda: TODAY)
+    partner = Partner(agreed, signers(2)[0], replace(home, **changed), ShortMemory(), clock=lambda: TODAY)
     question = asked(query=Query(StepName(f"tests.federated.{step}"), {}, (1, 1, 2), 1e3))
     mine, theirs = partner.member(question), other(agreed, question)
 
@@ -234,7 +234,7 @@ def test_a_refusal_is_one_word_without_text_cause_or_trace_of_data(step: str, br
 def test_a_round_that_was_aborted_stays_charged_and_its_path_is_spent() -> None:
     agreed = agreement(3, 2)
     meters = [limit(agreed, Fraction(1)), limit(agreed, Fraction(1)), MemoryMeter(Fraction(0))]
-    joint = FederatedCohort(agreed, partners(agreed, ROWS, meters, noises(3)))
+    joint = FederatedCohort(agreed, courier(partners(agreed, ROWS, meters, noises(3))))
     grant = Grant(THERE, "all", Fraction(1, 10))
     with pytest.raises(AbortedError, match="round 1 was aborted, `p2`: refused"):
         joint.noisy_sum(QUERY, grant, ZeroNoise())
@@ -249,17 +249,17 @@ def test_with_dropouts_the_sum_of_those_who_are_left_is_given() -> None:
     meters = [MemoryMeter(Fraction(0)), *(limit(agreed, Fraction(1, 10)) for _ in range(2))]
     sites = partners(agreed, ROWS, meters, [ZeroNoise()] * 3)
     grant = Grant(THERE, "all", Fraction(1, 10))
-    released = FederatedCohort(agreed, sites).noisy_sum(QUERY, grant, ZeroNoise())
+    released = FederatedCohort(agreed, courier(sites)).noisy_sum(QUERY, grant, ZeroNoise())
     assert released.ravel() == pytest.approx([5, 6], abs=1e-5)
     assert meters[1].spent == {"all": Fraction(1, 10) * Fraction(3, 2)}  # two of three shares have to hide a subject
 
 
-def test_a_cohort_without_a_partner_is_aborted() -> None:
+def test_a_partner_that_nobody_reaches_aborts_the_round() -> None:
     agreed = agreement(3, 2)
     meters = [limit(agreed, Fraction(1)) for _ in range(3)]
     sites = partners(agreed, ROWS, meters, noises(3))
-    with pytest.raises(AbortedError, match="too few partners"):
-        FederatedCohort(agreed, sites[:2]).noisy_sum(QUERY, Grant(THERE, "all", Fraction(1, 10)), ZeroNoise())
+    with pytest.raises(AbortedError, match="`p2`: lost"):
+        FederatedCohort(agreed, courier(sites[:2])).noisy_sum(QUERY, Grant(THERE, "all", Fraction(1, 10)), ZeroNoise())
     assert all(not meter.spent for meter in meters)
 
 
@@ -270,7 +270,7 @@ def test_what_is_no_number_or_too_large_becomes_what_it_does_at_one_place() -> N
     rows = [{"features": GARBAGE}, *ROWS[1:]]
     agreed = agreement(3, 2)
     meters = [limit(agreed, Fraction(1, 10)) for _ in range(3)]
-    joint = FederatedCohort(agreed, partners(agreed, rows, meters, [ZeroNoise()] * 3))
+    joint = FederatedCohort(agreed, courier(partners(agreed, rows, meters, [ZeroNoise()] * 3)))
     grant = Grant(THERE, "all", Fraction(1, 10))
     alone = LocalCohort({"features": np.concatenate([each["features"] for each in rows])}, MemoryMeter(Fraction(1)))
     expected = alone.noisy_sum(QUERY, grant, ZeroNoise())
@@ -285,14 +285,14 @@ def test_a_partner_moves_a_sum_by_no_more_than_its_subjects_times_the_bound() ->
     for first in (np.zeros((0, 2)), wild):
         agreed = agreement(2, 2)
         meters = [limit(agreed, Fraction(1, 10)) for _ in range(2)]
-        joint = FederatedCohort(agreed, partners(agreed, [{"features": first}, ROWS[1]], meters, [ZeroNoise()] * 2))
+        joint = FederatedCohort(agreed, courier(partners(agreed, [{"features": first}, ROWS[1]], meters, [ZeroNoise()] * 2)))
         sums.append(joint.noisy_sum(QUERY, Grant(THERE, "all", Fraction(1, 10)), ZeroNoise()))
     assert np.linalg.norm(sums[1] - sums[0]) <= 1000 * QUERY.bound
 
 
 def test_rows_of_another_width_are_refused_before_a_round() -> None:
     with pytest.raises(DoorError, match="expected 3 features, got 2"):
-        Partner(agreement(2, 3), signers(2)[0], Home(ROWS[0], MemoryMeter(Fraction(1)), THERE, ZeroNoise()), Memory())
+        Partner(agreement(2, 3), signers(2)[0], Household(ROWS[0], MemoryMeter(Fraction(1)), THERE, ZeroNoise()), ShortMemory())
 
 
 def test_grants_that_cannot_be_accounted_for_begin_no_round() -> None:

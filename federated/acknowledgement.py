@@ -1,0 +1,49 @@
+"""What a partner says when it took the joint model: which outcome it got, where its transcript stands, and what all rounds cost it, signed.
+
+The head is that of the transcript before this very message, which is in the transcript too. Whoever holds an acknowledgement can tell a
+transcript that was cut or written anew (`federated.transcript`). Not here: messages (`federated.payloads`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import rfc8785
+
+from audit import dsse
+from audit.checkpoint import Signer, Verifier
+from audit.merkle import IntegrityError
+from policies.documents import Digest
+
+ACKNOWLEDGED = "application/vnd.consentric.acknowledgement+json"
+"""Type of what is signed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """`outcome`: digest of what came; `head`: of the partner's transcript; `spent`: μ² that its ledger charged under the contract;
+    `envelope`: as it was signed, of one that was read."""
+
+    contract: Digest
+    outcome: Digest
+    head: Digest
+    spent: Fraction
+    envelope: bytes = field(default=b"", compare=False, repr=False)
+
+    def signed(self, signer: Signer) -> bytes:
+        """By the key that the contract names."""
+        said = {"contract": self.contract, "head": self.head, "outcome": self.outcome, "spent": str(self.spent)}
+        return dsse.seal(ACKNOWLEDGED, rfc8785.dumps(said), signer)
+
+
+def read(envelope: bytes, partner: Verifier) -> Acknowledgement:
+    """The inverse. Raises IntegrityError for what this partner did not sign."""
+    payload = dsse.unseal(ACKNOWLEDGED, envelope, partner)
+    try:
+        said = json.loads(payload)
+        found = Acknowledgement(Digest(said["contract"]), Digest(said["outcome"]), Digest(said["head"]), Fraction(said["spent"]), envelope)
+    except (ValueError, KeyError, TypeError, ZeroDivisionError, RecursionError):
+        raise IntegrityError(f"`{partner.name}` signed what is no acknowledgement") from None
+    return found
