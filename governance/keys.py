@@ -38,6 +38,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from audit.checkpoint import Signer, Verifier
 from audit.failpoint import reach
+from governance import partner_keys
 from governance.key_files import RESTORE, KeyFault, check, get, make_folder, put, sync
 
 __all__ = ["LOG", "PSEUDONYM", "RESTORE", "SECRET_BYTES", "SPLIT", "Key", "KeyFault", "KeyFolder", "fingerprint"]
@@ -273,13 +274,13 @@ class KeyFolder:
     def files(self) -> dict[str, bytes]:
         """Content of each file, by its place in the folder; not what the environment has. Raises KeyFault."""
         found = {f"{name}.key": get(self.path(name)) for name in self.names() if not self.variable(name)}
-        beside = {name: get(self._log_file(name)) for name in (NEXT, OLD) if self._log_file(name).exists()}
+        beside = {name: get(self.folder / name) for name in (NEXT, OLD, *partner_keys.NAMES) if (self.folder / name).exists()}
         return {"log.vkey": get(self.folder / "log.vkey")} | found | beside
 
     def put(self, place: str, content: bytes) -> bool:
         """Put a file back where there is none; whether it was missing. Raises KeyFault where another is there, or for no key's place."""
         name = place.removesuffix(".key")
-        path = self.folder / place if place in ("log.vkey", NEXT, OLD) else self.path(name)
+        path = self.folder / place if place in ("log.vkey", NEXT, OLD, *partner_keys.NAMES) else self.path(name)
         if path.exists():
             if get(path) != content:
                 raise KeyFault(path, "is another than the one in the backup", "move it away first, if it is the wrong one")

@@ -305,6 +305,22 @@ class PolicyApprovalRow(SQLModel, table=True):
     created: int
 
 
+class PartnershipRow(SQLModel, table=True):
+    """A collaboration that was joined: the signed contract, and the segment that takes part in it at home.
+
+    `spec`: digest of that segment's spec; `build`: what takes part, once its budget is reserved.
+    """
+
+    __tablename__ = "partnerships"
+    contract: str = Field(primary_key=True)
+    name: str = Field(unique=True, index=True)
+    segment: str
+    spec: str
+    envelope: str
+    created: int
+    build: str | None = None
+
+
 BEGINNING: ColumnElement[bytes] = literal_column("substr(body, 12, 72)")
 """Where the body of an entry names its action and its time: `{"action":"` is before it. Spelt the same in index and query."""
 

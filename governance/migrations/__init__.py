@@ -16,7 +16,7 @@ from governance import tables
 FIRST = "0001"
 """What a database without a mark has: those that were made before there were marks."""
 
-HEAD = "0004"
+HEAD = "0005"
 """What `governance.tables` and `audit.log` describe."""
 
 marks = Table(
