@@ -121,12 +121,32 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True)
+class Partner:
+    """One partner of a joint model. `transcript`: SHA-256 of the last line of its transcript until then; `epsilon`: what it charged, at the
+    contract's δ."""
+
+    name: str
+    transcript: str
+    epsilon: float
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """A model that was learned with partners under `contract` (SHA-256): what is known here of each, at a partner of itself alone."""
+
+    collaboration: str
+    contract: str
+    partners: tuple[Partner, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Passport:
     """What a release says of itself. Digests are SHA-256 in hexadecimal.
 
     `exclusions` come from a snapshot that many builds share; `snapshot` is what that cost, `privacy` what this build did.
     `consent_root` is over salted commitments to each subject considered, `consent_leaves` its public, padded size. `model`: the
-    build whose released model scored these people, where nothing was trained; a passport of a model has no such field.
+    build whose released model scored these people, where nothing was trained; a passport of a model has no such field. `joint`: with whom
+    it was learned, where there were partners.
     """
 
     segment: str
@@ -146,6 +166,7 @@ class Passport:
     approvals: tuple[Approval, ...]
     recipients: tuple[str, ...]
     model: str | None = None
+    joint: Joint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +246,7 @@ def _plain(passport: Passport) -> object:
     for cost in (plain["privacy"], plain["snapshot"]):
         if cost["block"] is None:
             del cost["block"]
-    return {name: value for name, value in plain.items() if name != "model" or value is not None}
+    return {name: value for name, value in plain.items() if name not in ("model", "joint") or value is not None}
 
 
 @cache
