@@ -2,6 +2,7 @@
 
     builds/ID/membership.parquet    subject, segment
     builds/ID/considered.parquet    subject, reason, trained, salt, leaf (`engine.considered`)
+    rounds/ID/considered-*.parquet  the same, of rounds with partners (`engine.partners.attendance`)
     releases/ID/membership.*        pseudonym under the purpose's key, segment
     exports/ID.parquet              subject: who was in a list that was handed over
     notices/ID.json                 pseudonyms whose deletion a recipient was or will be asked for
@@ -45,6 +46,9 @@ MEMBERSHIP = "membership.parquet"
 PASSPORT = "passport.json"
 """In a release's folder, and about nobody."""
 
+ROUNDS = "rounds"
+"""Folder of the folders of rounds."""
+
 FAULTS = "faults.log"
 
 BEFORE_MIGRATION = "before-migration.db"
@@ -56,6 +60,7 @@ class Kind(StrEnum):
 
     MEMBERSHIP = "membership"
     CONSIDERED = "considered"
+    ROUND = "round"
     RELEASE = "release"
     EXPORT = "export"
     NOTICE = "notice"
@@ -81,6 +86,11 @@ class Dropped:
 def folder(workspace: Workspace, build: BuildId) -> Path:
     """Where a build's membership is kept, out of everybody's reach."""
     return workspace.hidden / "builds" / build
+
+
+def rounds_of(workspace: Workspace, build: BuildId) -> Path:
+    """Where records are of whom rounds with partners considered."""
+    return workspace.hidden / ROUNDS / build
 
 
 def released(workspace: Workspace, build: BuildId) -> Path:
@@ -124,7 +134,7 @@ def drop(workspace: Workspace, subjects: Collection[str]) -> Dropped:
     for export in _exported(workspace):
         if notice := recall(workspace, export, gone):
             notices.append(notice)
-    files = sum(_without(workspace, copy, gone) for copy in found if copy.kind in (Kind.MEMBERSHIP, Kind.CONSIDERED, Kind.RELEASE))
+    files = sum(_without(workspace, copy, gone) for copy in found if copy.kind in _FOLDERS)
     notices += [n for n in _naming(workspace, gone) if n not in notices]
     return Dropped(files + len(notices), tuple(notices))
 
@@ -162,7 +172,7 @@ def unlist(workspace: Workspace, build: BuildId) -> tuple[NoticeId, ...]:
 def clear(workspace: Workspace, build: BuildId) -> tuple[NoticeId, ...]:
     """Delete all that is kept of a build that is over; what was handed over of it is recalled first."""
     notices = unlist(workspace, build)
-    for path in (released(workspace, build), folder(workspace, build), answers_of(workspace, build)):
+    for path in (released(workspace, build), folder(workspace, build), rounds_of(workspace, build), answers_of(workspace, build)):
         delete(path, "over")
     return notices
 
@@ -233,17 +243,18 @@ def write_list(table: pa.Table, path: Path, suffix: str | None = None) -> None:
 _PLACES = (
     ("builds/*/membership.parquet", Kind.MEMBERSHIP),
     (f"builds/*/{CONSIDERED}", Kind.CONSIDERED),
+    (f"{ROUNDS}/*/considered-*.parquet", Kind.ROUND),
     ("releases/*/membership.*", Kind.RELEASE),
     ("exports/*.parquet", Kind.EXPORT),
     ("notices/*.json", Kind.NOTICE),
 )
-_FOLDERS = (Kind.MEMBERSHIP, Kind.CONSIDERED, Kind.RELEASE)
+_FOLDERS = (Kind.MEMBERSHIP, Kind.CONSIDERED, Kind.ROUND, Kind.RELEASE)
 
 
 def _without(workspace: Workspace, copy: Copy, gone: pa.Array) -> bool:
     """Rewrite one file without `gone`; whether anybody of them was in it."""
     match copy.kind:
-        case Kind.CONSIDERED:
+        case Kind.CONSIDERED | Kind.ROUND:
             return _rewrite(copy.path, lambda table: considered.blanked(table, gone) if _any(table["subject"], gone) else None)
         case Kind.RELEASE:
             names = _names(workspace, BuildId(copy.of), gone)

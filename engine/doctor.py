@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from engine import answers, copies, release, roles
 from engine.files import PARTIAL, abandoned, delete
 from engine.gates import Exit
 from engine.workspace import Workspace
-from governance import budget, builds, migrations, rotation
+from governance import budget, builds, migrations, partnerships, rotation
 from governance.builds import Status
 from governance.databases import file_of
 from governance.outside import BehindError, check_key
@@ -161,6 +162,7 @@ def _stranded(workspace: Workspace, repair: bool) -> list[Check]:
     """Builds that a crash ended: they stay spent if anything was drawn, and can be given back if nothing was."""
     with workspace.store.read() as session:
         stranded = builds.builds(session, status=Status.BUILDING)
+        joint = {each.build: each.name for each in partnerships.partnerships(session)}
     if repair:
         for build in stranded:
             with workspace.store.transaction("doctor") as write:
@@ -174,10 +176,14 @@ def _stranded(workspace: Workspace, repair: bool) -> list[Check]:
             "builds",
             False,
             f"build `{build.id}` of `{build.segment}` did not end",
-            f"if it does not run: consentric build {build.segment} goes on with it, consentric doctor --repair closes it",
+            f"if it does not run: consentric {_way_on(build, joint)} goes on with it, consentric doctor --repair closes it",
         )
         for build in stranded
     ] or [Check("builds", True, "none unfinished")]
+
+
+def _way_on(build: builds.Build, joint: Mapping[builds.BuildId | None, str]) -> str:
+    return f"partner run {joint[build.id]}" if build.id in joint else f"build {build.segment}"
 
 
 def _leftovers(workspace: Workspace, repair: bool) -> Check:
@@ -186,6 +192,7 @@ def _leftovers(workspace: Workspace, repair: bool) -> Check:
     keep = {
         "builds": {Status.QUARANTINED, Status.RELEASED, Status.BUILDING},
         "releases": {Status.RELEASED},
+        copies.ROUNDS: {Status.QUARANTINED, Status.RELEASED, Status.BUILDING},
         answers.PLACE: {Status.BUILDING},
     }
     found = [

@@ -135,5 +135,5 @@ def _back(workspace: Workspace) -> list[str]:
     return sorted(found)
 
 
-_NAMING = (copies.Kind.MEMBERSHIP, copies.Kind.CONSIDERED, copies.Kind.EXPORT)
+_NAMING = (copies.Kind.MEMBERSHIP, copies.Kind.CONSIDERED, copies.Kind.ROUND, copies.Kind.EXPORT)
 """Files that name subjects by their keys."""

@@ -129,7 +129,7 @@ def _expire(found: _Found) -> None:
 def _clear(found: _Found) -> None:
     """Files of builds that are over or never were, and drafts that nobody writes."""
     workspace = found.workspace
-    kinds = ("builds", "releases", answers.PLACE)
+    kinds = ("builds", "releases", copies.ROUNDS, answers.PLACE)
     names = {path.name for kind in kinds for path in (workspace.hidden / kind).glob("*") if "." not in path.name}
     with workspace.store.read() as session:
         names |= {export.build for export in exports.exports(session) if copies.export_list(workspace, export.id).exists()}

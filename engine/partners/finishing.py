@@ -1,0 +1,156 @@
+"""The end of a collaboration at a partner: the joint model assigns its own people, and what comes of that is a build like any other.
+
+    outcome ──admit──> features ──assign──> quarantine ──approval──> release
+
+Policy and consent are asked anew, for the people of now, whether or not their rows were in a round. Nothing is counted here, so no size
+of a part at home is shown: figures and names are those that partners learned together, and were released. Approvals, release, export,
+sweep, recall and erasure are those of every build; the passport names the contract and the head of this partner's transcript.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import pyarrow as pa
+
+from audit import passport as passports
+from audit.commitments import Commitments
+from engine import models, outcome, reports
+from engine.bench import Bench
+from engine.gates import Exit, refusal
+from engine.outcome import Outcome, OutcomeError
+from engine.partners import identity
+from engine.partners.attendance import trained
+from engine.partners.home import Taking
+from engine.prepared import Prepared
+from engine.quarantine import common_facts, costs_of, keeping, membership
+from engine.release import release
+from engine.stages import gathered
+from engine.wording import reason_words
+from federated.transcript import epsilon
+from governance import budget, builds
+from governance.builds import Build, Status, required_approvals
+from policies.documents import Digest
+from policies.policy import Outcome as Decided
+
+FORECAST = "what partners learn together is forecast by whoever asks them all"
+
+
+def judged(prepared: Prepared) -> None:
+    """Groups are not looked at in rounds, so that attributes which a segment declares are never judged better than inconclusive.
+
+    Raises Refused where the policy refuses that.
+    """
+    gate = prepared.policy.fairness
+    if prepared.spec.fairness and gate is not None and gate.on_inconclusive is Decided.REFUSE:
+        raise refusal(
+            prepared.spec.name,
+            "fairness-gate",
+            prepared.policy.digest(),
+            "the policy refuses what nobody can judge, and partners do not ask each other about groups",
+            f"`fairness.on_inconclusive` of policy `{prepared.policy.name}` is not `{Decided.REFUSE}`, or the segment has no attribute",
+            "leave out `fairness` in the segment, or let somebody approve what is inconclusive",
+            Exit.FAIRNESS,
+        )
+
+
+def finish(bench: Bench, taking: Taking, told: bytes, head: Digest) -> Build:
+    """From the outcome to quarantine, and to release where nobody has to approve; once: a build that has ended stays as it is.
+
+    `head`: of the transcript until then. Raises OutcomeError for what is none, and faults; then the build is still open.
+    """
+    workspace, prepared = bench.workspace, taking.prepared
+    came = outcome.read(told)
+    with workspace.store.read() as session:
+        build = builds.find_build(session, taking.build.id)
+    assert build is not None  # builds are never deleted
+    if build.status is not Status.BUILDING:
+        if build.facts.get("joint", {}).get("outcome") != came.digest():
+            raise OutcomeError("another outcome came before")
+        return build
+    bench.progress("the joint model came: assign")
+    admission, people = gathered(bench, taking)
+    try:
+        assigned = models.parts_of(came.model, people.features)
+        fits = len(assigned) == 0 or int(assigned.max()) < len(came.parts)
+    except Exception:  # noqa: BLE001 (of registered code that was given somebody's parameters; its text could show a row)
+        fits = False
+    if not fits:
+        raise OutcomeError("the model of this outcome cannot be applied to the segment's features")
+    members = membership(people.subjects, assigned, [part.name for part in came.parts])
+    everybody = pa.chunked_array([trained(workspace, build.id)], pa.string()).combine_chunks()
+    bench.progress("quarantine")
+    required = _required(prepared)
+    retention = prepared.policy.retention
+    with keeping(workspace, build, prepared, admission, members, everybody) as kept:
+        facts = _facts(taking, came, required)
+        budget.settle(kept.write, taking.reservation.id)
+        facts["passport"] = passports.dump(_passport(bench, taking, came, kept.commitments, head)).decode()
+        evidence = kept.evidence | {"collaboration": taking.agreed.digest, "outcome": facts["joint"]["outcome"], "transcript": head}
+        built = builds.quarantine(kept.write, build.id, facts, retention.memberships, **facts["digests"], **evidence)
+        if kept.somebody_left:
+            builds.must_retrain(kept.write, build.id, retention.retrain)
+    built = reports.refresh(workspace, built)
+    return release(workspace, built) if required == 0 else built
+
+
+def _required(prepared: Prepared) -> int:
+    gate = prepared.policy.fairness
+    asks = bool(prepared.spec.fairness) and gate is not None and gate.on_inconclusive is Decided.APPROVE
+    return required_approvals(prepared.policy, prepared.spec.model.type, at_least=int(asks))
+
+
+def _facts(taking: Taking, came: Outcome, required: int) -> dict[str, Any]:
+    """What may be known of the build. Sizes are those of all partners, and say nothing of the people here."""
+    prepared, snapshot = taking.prepared, taking.snapshot
+    spec, joint = prepared.spec, taking.agreed
+    told = came.facts
+    return common_facts(prepared, required) | {
+        "snapshot": {"id": snapshot.id, "admitted": snapshot.admitted, "sigma": snapshot.sigma},
+        "parts": [part | {"size": None, "sigma": None, "share": None} for part in told["parts"]],
+        "headline": f"learned with {len(joint.contract.partners)} partners: {came.headline}",
+        "utility": told["utility"],
+        "verdict": None,
+        "fairness": [],
+        "privacy": {"epsilon": spec.asked.epsilon, "delta": spec.asked.delta},
+        "forecast": FORECAST,
+        "released_model": came.model,
+        "joint": {
+            "collaboration": joint.contract.name,
+            "contract": joint.digest,
+            "partners": [each.name for each in joint.contract.identities],
+            "parts": told["parts"],
+            "outcome": came.digest(),
+        },
+    }
+
+
+def _passport(bench: Bench, taking: Taking, came: Outcome, commitments: Commitments, head: Digest) -> passports.Passport:
+    prepared, snapshot, joint = taking.prepared, taking.snapshot, taking.agreed
+    spec, workspace = prepared.spec, bench.workspace
+    digests = {what: digest.removeprefix("sha256:") for what, digest in prepared.digests.items()}
+    cost = costs_of(workspace, taking.reservation.id)
+    spent = sum((Fraction(charge.mu_squared) for charge in cost.transcript), Fraction(0))
+    me = passports.Partner(identity.keys(workspace).verifier.name, head.removeprefix("sha256:"), epsilon(spent, spec.asked.delta))
+    return passports.Passport(
+        segment=spec.name,
+        build=taking.build.id,
+        purpose=spec.purpose,
+        spec=digests["spec"],
+        policy=digests["policy"],
+        contract=digests["contract"],
+        consent_root=commitments.root.hex(),
+        consent_leaves=commitments.size,
+        read_sets=reports.read_sets(prepared),
+        exclusions=passports.NoisyTable(
+            tuple(reason_words(reason) for reason in snapshot.values), tuple(snapshot.values.values()), snapshot.sigma
+        ),
+        snapshot=costs_of(workspace, snapshot.reservation),
+        privacy=cost,
+        utility=dict(came.utility),
+        fairness=(),
+        approvals=(),
+        recipients=(spec.output.destination,) if spec.output.destination else (),
+        joint=passports.Joint(joint.contract.name, joint.digest.removeprefix("sha256:"), (me,)),
+    )
