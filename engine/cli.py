@@ -15,7 +15,7 @@ import click
 import typer
 from typer.core import TyperGroup
 
-from engine.commands import consent, evidence, keys, lifecycle, policy, rights, roles, segments, setup
+from engine.commands import collaboration, consent, evidence, keys, lifecycle, partner, policy, rights, roles, segments, setup
 
 
 class Commands(TyperGroup):
@@ -62,6 +62,8 @@ evidence.attach(app)
 rights.attach(app)
 roles.attach(app)
 keys.attach(app)
+partner.attach(app)
+collaboration.attach(app)
 
 
 _COLLECTED_AFTER = 100_000

@@ -41,6 +41,7 @@ def check_all(workspace: Workspace) -> list[tuple[str, str]]:
         ("policies", workspace.documents("policies"), workspace.policy),
         ("policies", workspace.policy_tests(), lambda name: _prepared(workspace, name)),
         ("segments", workspace.documents("segments"), lambda name: decidable(workspace, name)),
+        ("collaborations", workspace.documents("collaborations"), workspace.collaboration),
     )
     rows = []
     for folder, names, read in readers:

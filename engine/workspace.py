@@ -37,6 +37,7 @@ from policies.policy import Policy
 from policies.segment import Segment
 
 if TYPE_CHECKING:
+    from federated.contract import Collaboration
     from governance.authorisation import Authoriser
 
 TEST = ".test"
@@ -247,6 +248,12 @@ class Workspace:
     def segment(self, name: str) -> Segment:
         """The segment spec `segments/NAME.yaml`."""
         return reading.read_segment(*self._document("segments", name))
+
+    def collaboration(self, name: str) -> Collaboration:
+        """The collaboration contract `collaborations/NAME.yaml`."""
+        from federated.contract import read_collaboration
+
+        return read_collaboration(*self._document("collaborations", name))
 
     def documents(self, folder: str) -> tuple[str, ...]:
         """Names of the documents in `contracts`, `policies` or `segments`; tests of policies are not among them."""

@@ -7,8 +7,9 @@ leave alone because it is slow to load, (3) check against the model, strictly: n
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -29,6 +30,7 @@ __all__ = [
     "DocumentError",
     "Problem",
     "kind_of",
+    "read",
     "read_contract",
     "read_pack",
     "read_policy",
@@ -49,7 +51,10 @@ KINDS: dict[str, type[Document]] = {
 
 AnyDocument = TypeVar("AnyDocument", bound=Document)
 
-_FIDESLANG: dict[str, tuple[tuple[Vocabulary, str, bool], ...]] = {
+Places = tuple[tuple[Vocabulary, str, bool], ...]
+"""Where fideslang keys stand in a document, of which vocabulary, and whether a wildcard may."""
+
+_FIDESLANG: dict[str, Places] = {
     "contract": ((Vocabulary.CATEGORY, "tables/*/columns/*/category", False),),
     "policy": (
         (Vocabulary.USE, "purposes/*", False),
@@ -66,7 +71,7 @@ _FIDESLANG: dict[str, tuple[tuple[Vocabulary, str, bool], ...]] = {
         (Vocabulary.CATEGORY, "contract/tables/*/columns/*/category", False),
     ),
 }
-"""Where a kind's keys stand, and whether a wildcard may; other places in a policy refer to its purposes."""
+"""Of each kind; other places in a policy refer to its purposes."""
 
 
 _EXAMPLES = {Vocabulary.CATEGORY: "user.behavior.purchase_history", Vocabulary.USE: "personalize.profiling"}
@@ -120,31 +125,36 @@ def read_segment(data: bytes, name: str) -> Segment:
     return _read(data, name, Segment)
 
 
-def schema(kind: str) -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of one of `KINDS`. Raises DocumentError for anything else."""
-    if kind not in KINDS:
-        raise DocumentError((Problem("schema", 0, 0, "", shown(kind), one_of(KINDS)),))
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **KINDS[kind].model_json_schema(by_alias=True)}
+def schema(kind: str, kinds: Mapping[str, type[Document]] = MappingProxyType(KINDS)) -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of one of `kinds`. Raises DocumentError for anything else."""
+    if kind not in kinds:
+        raise DocumentError((Problem("schema", 0, 0, "", shown(kind), one_of(kinds)),))
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **kinds[kind].model_json_schema(by_alias=True)}
 
 
-def _read(data: bytes, name: str, model: type[AnyDocument]) -> AnyDocument:
+def read(data: bytes, name: str, model: type[AnyDocument], places: Places) -> AnyDocument:
+    """A document of any kind, of other packages too; `places` are those of its fideslang keys. Raises DocumentError."""
     tree = parse(data, name)
     kind = str(model.model_fields["kind"].default)
     if tree.value.get("kind", kind) != kind:
         raise DocumentError((tree.problem(("kind",), shown(tree.value["kind"]), f"`{kind}`"),))
-    problems = tuple(_unknown_keys(tree, kind))
+    problems = tuple(_unknown_keys(tree, places))
     try:
         document = model.model_validate_json(json.dumps(tree.value), strict=True)
     except ValidationError as error:
-        problems += complaints.problems(tree, schema(kind), error.errors(include_url=False))
+        problems += complaints.problems(tree, model.model_json_schema(by_alias=True), error.errors(include_url=False))
         raise DocumentError(problems) from None
     if problems:
         raise DocumentError(problems)
     return document
 
 
-def _unknown_keys(tree: Tree, kind: str) -> Iterator[Problem]:
-    for vocabulary, pattern, wild in _FIDESLANG[kind]:
+def _read(data: bytes, name: str, model: type[AnyDocument]) -> AnyDocument:
+    return read(data, name, model, _FIDESLANG[str(model.model_fields["kind"].default)])
+
+
+def _unknown_keys(tree: Tree, places: Places) -> Iterator[Problem]:
+    for vocabulary, pattern, wild in places:
         accepts = known_pattern if wild else known
         for path, key in _at(tree.value, (), tuple(pattern.split("/"))):
             if not accepts(vocabulary, key):

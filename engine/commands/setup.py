@@ -51,26 +51,37 @@ def init(
 
 
 def demo(
-    into: Annotated[Path, typer.Option("--into", help="Folder of the two demo workspaces.")] = Path(".demo"),
+    into: Annotated[
+        Path | None, typer.Option("--into", help="Folder of the demo's workspaces; default: .demo, or .demo-federated.")
+    ] = None,
+    federated: Annotated[
+        bool, typer.Option("--federated", help="Learn both segments of three partners each, over TLS on this machine.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Build two segments from real and simulated purchases, with generated consents, and show what to try next."""
     with desk(as_json) as at:
-        from engine.demo.run import run
+        if federated:
+            from engine.demo import together
 
-        data, text = run(into, at.display)
+            data, text = together.run(into or Path(".demo-federated"), at.display)
+        else:
+            from engine.demo import run
+
+            data, text = run.run(into or Path(".demo"), at.display)
         at.display.result(data, text)
 
 
 def schema(
-    document: Annotated[str, typer.Argument(help="contract, policy, segment, pack or policy-test")],
+    document: Annotated[str, typer.Argument(help="contract, policy, segment, pack, policy-test or collaboration")],
     as_json: Json = False,
 ) -> None:
     """Print the JSON Schema of a document (which is JSON, with and without --json)."""
     with desk(as_json) as at:
+        from federated.contract import Collaboration
         from policies import reading
 
-        found = reading.schema(document)
+        found = reading.schema(document, reading.KINDS | {"collaboration": Collaboration})
         at.display.result(found, json.dumps(found, indent=2))
 
 

@@ -107,11 +107,21 @@ _CODES = {
         "SourceNameError",
         "DemoDataError",
         "BackupError",
+        "ContractError",
     },
     Exit.DENIED: {"PrincipalError"},
-    Exit.BUDGET: {"BudgetExceeded"},
+    Exit.BUDGET: {"BudgetExceeded", "OverError"},
 }
-_PLAIN = {"StoreError", "KeyFault", "SourceError", "ExtractionError", "SuppressionError"}
+_PLAIN = {
+    "StoreError",
+    "KeyFault",
+    "SourceError",
+    "ExtractionError",
+    "SuppressionError",
+    "CollaborationError",
+    "TransportError",
+    "DoorError",
+}
 
 
 def describe(error: Exception, code: Exit, where: Path | None) -> str:

@@ -119,6 +119,9 @@ USES: dict[tuple[str, ...], tuple[str, ...]] = {
 }
 """How each command is used where `returners` is released and `groups` waits; `demo` has a test of its own."""
 
+WITH_OTHERS = {path for path in LEAVES if path[0] in ("collaboration", "partner")}
+"""What needs a contract and others who signed it (`test_collaboration`, `test_partners`)."""
+
 
 THE_ANALYSTS = {("build",), ("keys",), ("migrate",), ("rights", "replay")}
 """What officers may not do; the analyst of the shop is its administrator too."""
@@ -155,7 +158,7 @@ def mixed(waiting: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 
 def test_every_command_is_used_here() -> None:
-    assert {path for path in LEAVES} == {*USES, ("demo",)}
+    assert {path for path in LEAVES} == {*USES, ("demo",), *WITH_OTHERS}
 
 
 @pytest.mark.parametrize("path", [(), *commands()], ids=" ".join)

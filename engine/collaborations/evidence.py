@@ -1,0 +1,173 @@
+"""What a joint run leaves behind for others: its passport, against the entry that released it, and its page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+
+from audit import joint_page as page
+from audit import joint_passport as passports
+from audit import log as audit_log
+from audit.checkpoint import Verifier
+from audit.joint_passport import JointPassport, Share
+from audit.passport import Charge, Privacy, prove
+from audit.report import Command, Count, Part
+from audit.wording import number
+from engine.collaborations import terms
+from engine.collaborations.result import Asked, Result, told
+from engine.files import whole_file
+from engine.parts import Part as Described
+from engine.reports import ASSURANCE, CLAIMED, WHAT
+from engine.workspace import Workspace
+from federated.acknowledgement import Acknowledgement
+from federated.contract import Agreed, Collaboration
+from federated.shares import Sharing
+from governance.accounting import RESERVED_DRAWS, epsilon_of
+
+DRAFT, PASSPORT = "released.json", "passport.json"
+"""In a run's folder: what the log names, and what is signed once it does."""
+
+SUBJECTS = "how many subjects there are at all partners"
+
+
+def passport_of(agreed: Agreed, result: Result, acknowledged: Mapping[str, Acknowledgement]) -> JointPassport:
+    """Without the log's proof."""
+    contract = agreed.contract
+    found = {verifier.name: (verifier, acknowledged.get(verifier.name)) for verifier in contract.identities}
+    charged = sum((Fraction(asked.charged) for asked in result.asked), Fraction(0))
+    draws = sum(asked.draws for asked in result.asked)
+    return JointPassport(
+        collaboration=contract.name,
+        contract=agreed.digest.removeprefix("sha256:"),
+        purpose=contract.purpose,
+        outcome=told(result).digest().removeprefix("sha256:"),
+        rounds=len(result.asked),
+        partners=tuple(_share(contract, verifier, said, missed(result, verifier.name)) for verifier, said in found.values() if said),
+        silent=tuple(name for name, (_, said) in found.items() if not said),
+        privacy=Privacy(
+            mu_squared=str(charged),
+            draws=draws,
+            delta=contract.privacy.delta,
+            epsilon=epsilon_of(charged, draws, contract.privacy.delta),
+            assurance=ASSURANCE,
+            transcript=tuple(_charge(contract, asked) for asked in result.asked),
+        ),
+        utility={figure.name: figure.value for figure in result.utility},
+    )
+
+
+def release(workspace: Workspace, folder: Path, passport: JointPassport) -> Path:
+    """(1) The passport as it will be, durable; (2) the entry that names it; (3) signed, with the proof of that entry. A release that a
+    crash cut short goes on where it was, with the passport that it had."""
+    draft, path = folder / DRAFT, folder / PASSPORT
+    if not draft.exists():
+        with whole_file(draft, "joint-draft") as partial:
+            partial.write_bytes(passports.dump(passport))
+    passport = passports.parse(draft.read_bytes())
+    named = {"passport": passports.digest(passport), "contract": f"sha256:{passport.contract}"}
+    if _entry(workspace, named) is None:
+        with workspace.store.transaction("joint-release") as write:
+            write.record(passports.RELEASED, **named, collaboration=passport.collaboration, outcome=f"sha256:{passport.outcome}")
+    if not path.exists():
+        index, checkpoint = _entry(workspace, named), workspace.checkpoint()
+        assert index is not None and checkpoint is not None  # recorded above, and sealed with that
+        with workspace.store.read() as session:
+            proof = prove(session.connection(), index, checkpoint)
+        with whole_file(path, "joint-passport") as partial:
+            partial.write_bytes(passports.issue(passport, proof, workspace.keys.signer))
+    return path
+
+
+def write_page(workspace: Workspace, agreed: Agreed, result: Result, acknowledged: Mapping[str, Acknowledgement]) -> Path:
+    """`reports/NAME.joint.html`."""
+    contract, passport = agreed.contract, passport_of(agreed, result, acknowledged)
+    said = {share.name: share for share in passport.partners}
+    heads = [
+        page.Partner(v.name, said[v.name].epsilon, said[v.name].head) if v.name in said else page.Partner(v.name)
+        for v in contract.identities
+    ]
+    report = page.JointReport(
+        name=contract.name,
+        purpose=contract.purpose,
+        led_by=workspace.keys.signer.origin,
+        partners=tuple(heads),
+        features=tuple(page.Feature(name, each.meaning, terms.bounds(each)) for name, each in contract.features.items()),
+        terms=tuple(terms.lines(contract)),
+        rounds=len(result.asked),
+        subjects=Count(result.subjects.label, result.subjects.value, result.subjects.sigma),
+        parts=tuple(_part(part, contract.cohort_floor) for part in result.parts),
+        profiles=result.profiles,
+        utility=result.utility,
+        forecast=result.forecast,
+        epsilon=passport.privacy.epsilon or 0.0,
+        delta=contract.privacy.delta,
+        assurance=ASSURANCE,
+        transcript=tuple(page.Question(a.round, _what(a), a.draws, float(Fraction(a.charged)), a.without) for a in result.asked),
+        digests=(("contract", passport.contract), ("what partners were told", passport.outcome)),
+        verify=(
+            Command(f"consentric collaboration verify {contract.name} --digest {agreed.digest}", "the contract, and who signed it"),
+            Command(f"consentric collaboration status {contract.name}", "rounds, charges and partners"),
+            Command("consentric audit verify", "every entry of this log against the signed checkpoint"),
+        ),
+        notes=(*workspace.settings.notes, *([CLAIMED] if workspace.principal.unsafe else [])),
+        propensity=result.propensity,
+        clusters=result.clusters,
+        value=result.value,
+        uplift=result.uplift,
+        explanation=result.explanation,
+    )
+    path = workspace.root / "reports" / f"{contract.name}.joint.html"
+    path.parent.mkdir(exist_ok=True)
+    with whole_file(path, "report") as partial:
+        partial.write_text(page.render(report), encoding="utf-8")
+    return path
+
+
+def spent(contract: Collaboration, mu_squared: Fraction) -> float:
+    """ε of what a partner charged, at as many draws as its reservation has."""
+    return epsilon_of(mu_squared, RESERVED_DRAWS, contract.privacy.delta) if mu_squared else 0.0
+
+
+def factor(contract: Collaboration) -> Fraction:
+    """What a partner charges, over what the noise of a sum says."""
+    return Sharing.of(contract).factor
+
+
+def missed(result: Result, partner: str) -> Fraction:
+    """μ² of the questions in whose rounds a partner was lost."""
+    return sum((Fraction(asked.charged) for asked in result.asked if partner in asked.without), Fraction(0))
+
+
+def due(result: Result, partner: str) -> Fraction:
+    """μ² that a partner must have charged, for what it answered."""
+    return sum((Fraction(asked.charged) for asked in result.asked), Fraction(0)) - missed(result, partner)
+
+
+def _share(contract: Collaboration, verifier: Verifier, said: Acknowledgement, missed: Fraction) -> Share:
+    head = said.head.removeprefix("sha256:")
+    return Share(verifier.name, str(verifier), head, str(said.spent), spent(contract, said.spent), str(missed))
+
+
+def _charge(contract: Collaboration, asked: Asked) -> Charge:
+    """`sigma`: of the noise that hides a subject from the most who may collude, in units of what it moves the sum by at one partner."""
+    sigma = asked.bound / float(Fraction(asked.mu_squared) * factor(contract)) ** 0.5
+    return Charge(asked.path, asked.step, asked.part, asked.charged, asked.bound, sigma, asked.draws)
+
+
+def _part(part: Described, floor: int) -> Part:
+    withheld = f"; withheld, because it may hold fewer than {number(max(floor, 1))} subjects" if part.withheld else ""
+    return Part(part.name, part.description + withheld, Count(part.name, part.size, part.sigma), min(1.0, part.share), part.id)
+
+
+def _what(asked: Asked) -> str:
+    _, _, path = asked.path.partition("/")
+    share = path.split("/")[0]
+    words = SUBJECTS if share == "subjects" else WHAT.get(path, WHAT.get(share, share))
+    return words if path == share else f"{words}: {path.removeprefix(share + '/')}"
+
+
+def _entry(workspace: Workspace, facts: Mapping[str, str]) -> int | None:
+    with workspace.store.read() as session:
+        entries = (entry for entry in audit_log.backwards(session.connection()) if facts.items() <= entry.parsed["facts"].items())
+        return next((entry.index for entry in entries if entry.parsed["action"] == passports.RELEASED), None)

@@ -1,0 +1,260 @@
+"""Joint runs with partners in memory: what comes of one, what others see of it, and that whoever is killed goes on with the same."""
+
+from __future__ import annotations
+
+import base64
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audit import dsse, joint_passport, verify
+from audit import log as audit_log
+from audit.merkle import IntegrityError
+from engine import outcome
+from engine.collaborations.result import told
+from engine.collaborations.rounds import CollaborationError, OverError
+from engine.collaborations.running import Ran
+from engine.gates import Refused
+from engine.workspace import Workspace, WorkspaceError
+from federated.messages import Step
+from governance.accounting import epsilon_of
+from tests.joint import LOGISTIC, Killed, Partners, agreed, blobs, leader, opened, partners, run
+
+AGREED = agreed(**LOGISTIC)
+SIZES = (400, 0)
+"""The second of three partners has nobody."""
+
+
+def there(**changed: Any) -> Partners:
+    found = partners(AGREED, blobs(), SIZES)
+    for name, value in changed.items():
+        setattr(found, name, value)
+    return found
+
+
+def actions(workspace: Workspace) -> list[dict[str, Any]]:
+    with workspace.store.read() as session:
+        return [entry.parsed for entry in audit_log.entries(session.connection(), 0)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Partners, Ran]:
+    """A run that nobody disturbed."""
+    workspace, courier = leader(tmp_path_factory.mktemp("whole") / "lead"), there()
+    return workspace, courier, run(workspace, AGREED, courier)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return leader(tmp_path / "lead")
+
+
+def test_every_partner_is_charged_what_the_contract_says_and_told_the_same(whole: tuple[Workspace, Partners, Ran]) -> None:
+    _, courier, ran = whole
+    assert not ran.silent and ran.result.propensity is not None and [part.id for part in ran.result.parts] == ["S1"]
+    assert abs(ran.result.subjects.value - 1_500) < 6 * ran.result.subjects.sigma
+    for place in courier.places.values():
+        assert sum(place.meter.spent.values()) == place.meter.limit
+        assert [outcome.read(came) for came in place.told] == [told(ran.result)]
+
+
+def test_each_round_is_in_the_log_before_it_begins_and_after_it_ended(whole: tuple[Workspace, Partners, Ran]) -> None:
+    workspace, courier, ran = whole
+    entries = [entry for entry in actions(workspace) if entry["action"].startswith("collaboration.")]
+    rounds = [(entry["action"].rpartition(".")[2], entry["facts"]["round"]) for entry in entries if "round" in entry["facts"]]
+    numbers = [asked.round for asked in ran.result.asked]
+    assert rounds == [(what, number) for number in numbers for what in ("intended", "answered")]
+    assert sorted({number for number, _ in courier.steps if number}) == numbers == list(range(1, len(numbers) + 1))
+    assert [entry["action"] for entry in entries if "round" not in entry["facts"]] == ["collaboration.learned", "collaboration.released"]
+
+
+def test_the_passport_verifies_and_adds_up(whole: tuple[Workspace, Partners, Ran]) -> None:
+    workspace, _, ran = whole
+    envelope, key = ran.passport.read_bytes(), workspace.keys.signer.verifier
+    passport = joint_passport.read(envelope, key)
+    assert passport.rounds == len(ran.result.asked) and [share.name for share in passport.partners] == ["p0", "p1", "p2"]
+    assert passport.privacy.epsilon is not None and passport.privacy.epsilon <= AGREED.contract.privacy.epsilon
+    assert f"sha256:{passport.outcome}" == told(ran.result).digest()
+    assert epsilon_of(sum(Fraction(asked.charged) for asked in ran.result.asked), passport.privacy.draws, 1e-5) == pytest.approx(
+        passport.privacy.epsilon
+    )
+    with pytest.raises(IntegrityError, match="not signed"):
+        joint_passport.read(envelope.replace(b'"payload": "e', b'"payload": "f'), key)
+
+
+def test_the_page_shows_what_all_know_and_nothing_of_one_partner(whole: tuple[Workspace, Partners, Ran]) -> None:
+    _, _, ran = whole
+    page = ran.page.read_text()
+    for words in ("p0, p1, p2", "likely", "euros spent in the last 90 days", "AUC", "training"):
+        assert words in page
+    assert "<script" not in page and "unrecorded" not in page
+
+
+def test_a_second_run_asks_nobody(whole: tuple[Workspace, Partners, Ran]) -> None:
+    workspace, courier, ran = whole
+    before = len(courier.steps)
+    again = run(workspace, AGREED, courier)
+    assert courier.steps[before:] == [] and not again.silent
+    assert again.result == ran.result and again.passport.read_bytes() == ran.passport.read_bytes()
+    assert [entry["action"] for entry in actions(workspace)].count("collaboration.released") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_at_every_message_it_ends_as_if_it_had_not_been(
+    whole: tuple[Workspace, Partners, Ran], workspace: Workspace, moment: str
+) -> None:
+    left = {(number, step) for number, step in whole[1].steps if number}
+    courier = there()
+
+    def die(number: int, step: Step) -> None:
+        if (number, step) in left:
+            left.remove((number, step))
+            raise Killed
+
+    setattr(courier, moment, die)
+    kills = 0
+    while True:
+        try:
+            ran = run(opened(workspace.root), AGREED, courier)
+            break
+        except Killed:
+            kills += 1
+    assert kills == 2 * len(ran.result.asked) and not left
+    assert ran.result.canonical() == whole[2].result.canonical()
+    for name, place in courier.places.items():
+        assert place.meter.spent == whole[1].places[name].meter.spent
+
+
+def test_a_partner_that_forgot_its_seat_when_others_may_have_paid_ends_the_run(workspace: Workspace) -> None:
+    courier = there()
+
+    def die(number: int, step: Step) -> None:
+        if (number, step) == (3, Step.VECTOR):
+            courier.before = lambda _number, _step: None
+            courier.places["p1"].start()
+            raise Killed  # what is about to leave may have left
+
+    courier.before = die
+    with pytest.raises(Killed):
+        run(workspace, AGREED, courier)
+    with pytest.raises(OverError, match=r"round 3 was aborted, `p1`: order; .* sign a new contract"):
+        run(opened(workspace.root), AGREED, courier)
+
+
+def test_a_partner_that_forgot_its_seat_before_anybody_paid_gets_another_round(workspace: Workspace) -> None:
+    courier = there()
+
+    def die(number: int, step: Step) -> None:
+        if (number, step) == (3, Step.KEYS):
+            courier.before = lambda _number, _step: None
+            courier.places["p1"].memory.last = 3  # it sat down, and was killed before it had written what it said
+            raise Killed
+
+    courier.before = die
+    with pytest.raises(Killed):
+        run(workspace, AGREED, courier)
+    ran = run(opened(workspace.root), AGREED, courier)
+    assert [asked.round for asked in ran.result.asked][:4] == [1, 2, 4, 5]
+    for place in courier.places.values():
+        assert sum(place.meter.spent.values()) == place.meter.limit
+    aborted = [entry["facts"] for entry in actions(workspace) if entry["action"] == "collaboration.round.aborted"]
+    assert [(facts["round"], facts["paid"]) for facts in aborted] == [(3, False)]
+
+
+def test_who_is_not_there_is_waited_for_and_nobody_pays(workspace: Workspace) -> None:
+    courier = there(gone={"p2"})
+    with pytest.raises(CollaborationError, match="`p2`: lost; run again"):
+        run(workspace, AGREED, courier)
+    assert not any(place.meter.spent for place in courier.places.values())
+    courier.gone.clear()
+    assert run(opened(workspace.root), AGREED, courier).result.asked
+
+
+def test_a_partner_that_did_not_answer_after_others_paid_is_asked_the_same_again(workspace: Workspace) -> None:
+    courier = there()
+    courier.before = lambda number, step: courier.gone.add("p2") if (number, step) == (2, Step.VECTOR) else None
+    with pytest.raises(CollaborationError, match="round 2 was aborted, `p2`: lost; run again"):
+        run(workspace, AGREED, courier)
+    courier.before, courier.gone = lambda _number, _step: None, set()
+    ran = run(opened(workspace.root), AGREED, courier)
+    assert [asked.round for asked in ran.result.asked][:3] == [1, 2, 3]
+    assert all(sum(place.meter.spent.values()) == place.meter.limit for place in courier.places.values())
+
+
+def test_what_was_paid_and_lost_is_never_asked_again(workspace: Workspace) -> None:
+    courier = there()
+    courier.before = lambda number, step: courier.places["p2"].start() if (number, step) == (2, Step.VECTOR) else None
+    with pytest.raises(OverError, match="round 2 was aborted, `p2`: order"):
+        run(workspace, AGREED, courier)
+    courier.before = lambda _number, _step: None
+    asked = len(courier.steps)
+    with pytest.raises(OverError, match="round 2 was aborted"):
+        run(opened(workspace.root), AGREED, courier)
+    assert len(courier.steps) == asked
+
+
+def test_a_model_that_a_partner_does_not_have_yet_is_told_again(workspace: Workspace) -> None:
+    courier = there()
+    courier.before = lambda _number, step: courier.gone.add("p0") if step is Step.FINISH else None
+    with pytest.raises(CollaborationError, match="not every partner has it, `p0`: lost"):
+        run(workspace, AGREED, courier)
+    courier.before, courier.gone = lambda _number, _step: None, set()
+    before = len(courier.steps)
+    ran = run(opened(workspace.root), AGREED, courier)
+    assert [step for _, step in courier.steps[before:]] == [Step.FINISH] and not ran.silent
+
+
+def test_what_would_be_noise_is_refused_after_the_count_alone(workspace: Workspace) -> None:
+    few = agreed(**LOGISTIC, privacy={"epsilon": 0.05, "delta": 1e-5})
+    courier = partners(few, blobs(300), (100, 100))
+    with pytest.raises(Refused) as refused:
+        run(workspace, few, courier)
+    assert [finding.rule for finding in refused.value.findings] == ["forecast-noise"]
+    for place in courier.places.values():
+        assert list(place.meter.spent) == ["joint/subjects"] and place.meter.limit > 50 * sum(place.meter.spent.values())
+
+
+@pytest.mark.slow
+def test_with_dropouts_it_goes_on_without_who_is_lost_and_says_so(workspace: Workspace) -> None:
+    four = agreed(4, **LOGISTIC, least_partners=3, dropouts=1)
+    courier = partners(four, blobs(), (400, 300, 300))
+    courier.before = lambda number, _step: courier.gone.add("p3") if number == 3 else None
+    ran = run(workspace, four, courier)
+    assert [asked.without for asked in ran.result.asked][:4] == [(), (), ("p3",), ("p3",)]
+    assert list(ran.silent) == ["p3"] and "unrecorded" in ran.page.read_text()
+    assert joint_passport.read(ran.passport.read_bytes(), workspace.keys.signer.verifier).silent == ("p3",)
+    courier.before = lambda _number, _step: None
+    courier.gone.clear()
+    assert not run(opened(workspace.root), four, courier).silent  # it comes back, and has charged for what it answered
+
+
+def test_a_partner_that_says_it_charged_less_is_not_believed(workspace: Workspace) -> None:
+    courier = there()
+
+    def forget(_number: int, step: Step) -> None:
+        if step is Step.FINISH:
+            courier.places["p1"].meter.spent.pop("joint/subjects")
+
+    courier.before = forget
+    with pytest.raises(CollaborationError, match="`p1`: charged less than it answered for"):
+        run(workspace, AGREED, courier)
+
+
+def test_no_round_begins_after_the_last_day(workspace: Workspace) -> None:
+    late = agreed(**LOGISTIC, expires="2026-01-01")
+    with pytest.raises(WorkspaceError, match="expired on 2026-01-01"):
+        run(workspace, late, partners(late, blobs(), SIZES))
+
+
+def test_a_passport_of_another_release_is_found(whole: tuple[Workspace, Partners, Ran]) -> None:
+    workspace, _, ran = whole
+    document = json.loads(ran.passport.read_bytes())
+    statement = json.loads(base64.b64decode(document["payload"]))
+    statement["predicate"]["passport"]["rounds"] += 1
+    forged = dsse.seal(verify.PAYLOAD_TYPE, verify.canonical(statement), workspace.keys.signer)
+    with pytest.raises(IntegrityError, match="no release of this passport"):
+        joint_passport.read(forged, workspace.keys.signer.verifier)
