@@ -19,12 +19,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from audit.checkpoint import Verifier
 from audit.witness import Cosigner, Witness, add_checkpoint
 from engine.stages import UNCHARGED
+from federated.cohort import FederatedCohort
+from federated.contract import contents
 from governance import builds
 from governance.journal import Journal
 from governance.keys import KeyFolder
 from governance.outside import MOST_BYTES
 from governance.principals import UNSAFE_VARIABLE
 from governance.suppression import FOLDER_VARIABLE, NEWEST
+from tests import partnerships
 from tests.end_to_end.test_keys import as_first
 from tests.nursery import ACKNOWLEDGED, LATER, MARKS
 from tests.scenes import ADS, ANALYST, AS_OF, AUDITOR, GROUPS, OFFICER, POLICY, SUBJECTS, Shop, collect
@@ -75,6 +78,7 @@ class Scenario:
 
 PASSPHRASE = {"CONSENTRIC_KEY_PASSPHRASE": "correct horse battery staple"}
 COSIGNER = Cosigner(Ed25519PrivateKey.from_private_bytes(b"w" * 32), "witness.example/1")
+PRESENCE = ("partner", "prove", "joint", "--round", "1", "--subject", SUBJECTS[0])
 OPENING = ("audit", "prove", "groups", "--to", "{}/opening.json")
 REFUSED = SUBJECTS[4]
 """Who did not consent."""
@@ -148,6 +152,25 @@ class Templates:
         shop = self.of("shop").copy(root)
         ok(shop, ANALYST, "keys", "rotate", "log", "--yes")
         return shop
+
+    def _invited(self, root: Path) -> Shop:
+        """With keys, and a contract that everybody signed beside it."""
+        both = partnerships.houses(self.of("shop"), root.parent / "houses")
+        contract = partnerships.contract_of(both)
+        (root.parent / "joint.json").write_bytes(partnerships.signed(both, contract))
+        collect()
+        return both[0].shop.copy(root)
+
+    def _together(self, root: Path) -> Shop:
+        """A vector left in one round of a collaboration."""
+        both = partnerships.houses(self.of("shop"), root.parent / "houses")
+        contract = partnerships.joined(both)
+        with partnerships.at_work(both) as there:
+            cohort = FederatedCohort(contract, partnerships.courier(there))
+            partnerships.how_many(cohort, cohort.grant())
+        del there, cohort
+        collect()
+        return both[0].shop.copy(root)
 
     def _behind(self, root: Path) -> Shop:
         """What it keeps is a backup from before an erasure and a build."""
@@ -249,6 +272,21 @@ def _waiting(shop: Shop) -> tuple[str, ...]:
     return "segments", "acknowledge", shop.run("segments", "notices", "--json", by=OFFICER).data["notices"][0]["notice"]
 
 
+def _handed(shop: Shop) -> None:
+    """The contract lies beside the copy too."""
+    (shop.root.parent / "joint.json").write_bytes(_contract(shop).read_bytes())
+
+
+def _contract(shop: Shop) -> Path:
+    """Beside the template."""
+    return shop.root.parents[1] / "invited" / "joint.json"
+
+
+def _join(shop: Shop) -> tuple[str, ...]:
+    digest = contents((shop.root.parent / "joint.json").read_bytes()).digest()
+    return "partner", "join", "{}/joint.json", "--digest", digest, "--segment", "groups"
+
+
 SCENARIOS = (
     Scenario("init", "shop", ("init", "{}/new", "--demo"), again=(1, 2), makes=True),
     Scenario("consents are imported", "shop", ("consent", "import", "{}/more.csv"), again=(2,), ready=_more),
@@ -299,6 +337,10 @@ SCENARIOS = (
     Scenario("roles change", "shop", ("roles",), ready=lambda shop: shop.appoint(analysts=[ANALYST, "otto"])),
     Scenario("privacy is measured", "shop", ("audit", "privacy", "groups", "--fits", "1"), AUDITOR, unpaid=True),
     Scenario("a repair", "built", ("doctor", "--repair"), ready=_leftovers),
+    Scenario("a partner gets keys", "shop", ("partner", "init")),
+    Scenario("a collaboration is joined", "invited", _join, again=(2,), ready=_handed),
+    Scenario("what left is handed over", "together", ("partner", "transcript", "show", "joint", "--to", "{}/left.jsonl")),
+    Scenario("a round is proved", "together", (*PRESENCE, "--to", "{}/round.json"), OFFICER),
 )
 
 

@@ -17,6 +17,7 @@ from audit.failpoint import KILL, TRACE
 from tests.aftermath import check, hold
 from tests.crashes import SCENARIOS, Scenario, Templates
 from tests.failpoints import names
+from tests.homes import OURS
 from tests.nursery import Ended, Nursery
 
 pytestmark = pytest.mark.slow
@@ -28,8 +29,10 @@ SHARE = 5
 
 KILLED = -9
 
-APART = frozenset(name for name in names() if name.startswith("witness:"))
-"""Failpoints of what is no command: a witness is somebody else's program (`test_witness`)."""
+JOINT = ("round-intent:", "round-outcome:", "joint-", "acknowledgement:", "collaboration:", "collaboration-file:")
+APART = frozenset(name for name in names() if name.startswith(("witness:", *JOINT, *(f"{name}:" for name in OURS))))
+"""Failpoints of what is no command: a witness is somebody else's program (`test_witness`), and rounds have several, a coordinator
+(`test_joint`) and partners (`test_partner`)."""
 
 Say = Callable[[str], None]
 

@@ -1,0 +1,70 @@
+"""A coordinator killed with -9 at a durable step: the next run ends in the same bytes, pays nothing twice, and releases once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from audit import joint_passport
+from audit import log as audit_log
+from audit.failpoint import KILL, TRACE
+from engine.collaborations import contracts
+from governance.partner_keys import PartnerKeys
+from tests.collaborations import fields, signers
+from tests.failpoints import names
+from tests.joint import LOGISTIC, agreed, blobs, child, forked, leader, opened, partners, run
+
+pytestmark = pytest.mark.slow
+
+AGREED = agreed(**LOGISTIC)
+SIZES = (300, 300)
+
+
+def test_killed_at_every_failpoint_it_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+    root, trace, courier = tmp_path / "whole", tmp_path / "trace", partners(AGREED, blobs(900), SIZES)
+    leader(root)
+    assert forked(root, AGREED, courier, {TRACE: str(trace)}) == 0
+    points = list(dict.fromkeys(trace.read_text().split()))
+    assert {name for name in names() if name.startswith(("round-intent:", "round-outcome:", "joint-", "acknowledgement:"))} <= {*points}
+    expected = run(opened(root), AGREED, courier).result.canonical()
+    for number, point in enumerate([*points, "answer:after-sync#5", "round-outcome:after-commit#7"]):
+        root, courier = tmp_path / str(number), partners(AGREED, blobs(900), SIZES)
+        leader(root)
+        assert forked(root, AGREED, courier, {KILL: point}) == -9, point
+        workspace = opened(root)
+        ran = run(workspace, AGREED, courier)
+        assert ran.result.canonical() == expected, point
+        assert all(sum(place.meter.spent.values()) == place.meter.limit for place in courier.places.values()), point
+        joint_passport.read(ran.passport.read_bytes(), workspace.keys.signer.verifier)
+        with workspace.store.read() as session:
+            released = [entry.parsed["action"] for entry in audit_log.entries(session.connection(), 0)].count("collaboration.released")
+        assert released == 1 and not ran.silent, point
+
+
+def test_a_contract_whose_signing_was_killed_is_signed_again(tmp_path: Path) -> None:
+    """Whatever the moment, the file is one whole envelope or not there, and the log knows of a signature before the file has it."""
+    leader(tmp_path)
+    made = PartnerKeys(opened(tmp_path).keys.folder)
+    made.create("p0")
+    written = tmp_path / "joint.yaml"
+    keys = [str(made.verifier), *(str(signer.verifier) for signer in signers(3)[1:])]
+    written.write_text(yaml.safe_dump(fields(3) | {"partners": keys}))
+
+    def draw_up() -> None:
+        contracts.create(opened(tmp_path), written)
+
+    def sign() -> None:
+        contracts.sign_envelope(opened(tmp_path), "joint")
+
+    envelope = tmp_path / "collaborations" / "joint.json"
+    for point in sorted(name for name in names() if name.startswith(("collaboration:", "collaboration-file:"))):
+        envelope.unlink(missing_ok=True)
+        assert child(draw_up, {KILL: point}) == -9, point
+        draw_up()
+        assert child(sign, {KILL: point}) == -9, point
+        assert "signatures" in json.loads(envelope.read_bytes())
+        sign()
+        assert [verifier.name for verifier in contracts.read(envelope).signed] == ["p0"], point
