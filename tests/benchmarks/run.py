@@ -29,8 +29,10 @@ def main() -> None:
         ("deep models beside shallow ones and beside no privacy", "deep", []),
         ("DP uplift: Qini on Hillstrom ÷ that of the non-private T-learner", "uplift", [seeds]),
         ("DP value beside ridge regression", "value", [seeds]),
+        ("joint segments of three partners beside central ones", "joint", [seeds]),
         ("ours beside other libraries", "peers", [seeds]),
         ("what privacy costs: each trainer beside its non-private twin", "cost", [seeds]),
+        ("secure rounds: ten agents over TLS, a hundred partners in one process, and Flower's own", "rounds", []),
         ("noise a quarter of what is claimed, and true noise, by the privacy audit", "privacy_audit", [audits]),
     ):
         print(f"\n== {title}", flush=True)
