@@ -5,10 +5,14 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14; 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test test-quick test-slow check bench crash constraints
+.PHONY: demo demo-federated test test-quick test-slow check bench crash constraints
 
 demo: .venv/demo.installed
 	@$(BIN)/consentric demo
+
+# Three partners who never show each other a row, over TLS on this machine.
+demo-federated: .venv/federated.installed
+	@$(BIN)/consentric demo --federated
 
 test: test-quick test-slow
 
@@ -46,12 +50,17 @@ constraints: .venv/bin/python
 	@$(PIP) install -c constraints.txt -e '.[demo]'
 	@touch $@
 
+.venv/federated.installed: .venv/bin/python pyproject.toml constraints.txt
+	@echo "installing into .venv with what partners' messages need (once; it takes a minute or two)"
+	@$(PIP) install -c constraints.txt -e '.[demo,federated]'
+	@touch .venv/demo.installed $@
+
 .venv/dev.installed: .venv/bin/python pyproject.toml constraints.txt
 	@echo "installing into .venv with what tests need (once; it takes a minute or two)"
-	@$(PIP) install -c constraints.txt -e '.[demo,deep,dev,postgres]'
-	@touch .venv/demo.installed $@
+	@$(PIP) install -c constraints.txt -e '.[demo,deep,dev,federated,postgres]'
+	@touch .venv/demo.installed .venv/federated.installed $@
 
 .venv/bench.installed: .venv/bin/python pyproject.toml constraints.txt
 	@echo "installing into .venv with what benchmarks compare with (once; it takes a minute or two)"
-	@$(PIP) install -c constraints.txt -e '.[bench,demo,deep,dev,postgres]'
-	@touch .venv/demo.installed .venv/dev.installed $@
+	@$(PIP) install -c constraints.txt -e '.[bench,demo,deep,dev,federated,postgres]'
+	@touch .venv/demo.installed .venv/federated.installed .venv/dev.installed $@

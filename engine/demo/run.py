@@ -42,8 +42,8 @@ def run(into: Path, display: Display) -> tuple[dict[str, Any], str]:
     rows = []
     for scene in SCENES:
         root = into / scene.name
-        workspace = _prepared(root, scene, environment, display)
-        build = _built(workspace, scene, display)
+        workspace = prepared(root, scene.name, scene.name, scene.write, environment, display)
+        build = built(workspace, f"{scene.name}/{scene.segment}", scene.segment, display)
         facts = build.facts
         rows.append(
             {
@@ -61,37 +61,39 @@ def run(into: Path, display: Display) -> tuple[dict[str, Any], str]:
     return {"segments": rows, "note": data.NOTE}, _text(rows, into, time.monotonic() - started)
 
 
-def _prepared(root: Path, scene: Scene, environment: dict[str, str], display: Display) -> Workspace:
+def prepared(
+    root: Path, title: str, documents: str, write: Callable[[Path], None], environment: dict[str, str], display: Display
+) -> Workspace:
+    """The workspace at `root`; where there is none, one with the demo's `documents`, and the data and consents that `write` writes."""
     if (root / FILE).is_file():
         return Workspace.find(root, environment).open()
-    workspace = Workspace.create(root, demo=True, environment=environment, notes=(data.NOTE,), roles=_roles(environment))
-    documents = files("engine.demo").joinpath(scene.name)
+    workspace = Workspace.create(root, demo=True, environment=environment, notes=(data.NOTE,), roles=holders(environment))
     for kind in ("contracts", "policies", "segments"):
-        for document in documents.joinpath(kind).iterdir():
+        for document in files("engine.demo").joinpath(documents, kind).iterdir():
             (root / kind / document.name).write_bytes(document.read_bytes())
-    display.note(f"{scene.name}: writing data and generated consents")
-    scene.write(root / "data")
+    display.note(f"{title}: writing data and generated consents")
+    write(root / "data")
     consents.import_file(workspace, root / data.CONSENTS)
     (root / data.CONSENTS).unlink()  # the ledger has it; a copy beside it would outlast an erasure
     return workspace
 
 
-def _roles(environment: dict[str, str]) -> Holders:
+def holders(environment: dict[str, str]) -> Holders:
     """Whoever runs the demo, claimed or not, is analyst and administrator of it, and somebody else its officer."""
     here = tuple(dict.fromkeys([ANALYST, environment[UNSAFE_VARIABLE], principals.current({}, demo=True).name]))
     return {Role.ANALYST: here, Role.ADMINISTRATOR: here, Role.OFFICER: (OFFICER,), Role.AUDITOR: (AUDITOR,)}
 
 
-def _built(workspace: Workspace, scene: Scene, display: Display) -> builds.Build:
+def built(workspace: Workspace, title: str, segment: str, display: Display) -> builds.Build:
     """The newest good build, or a new one."""
     good = {builds.Status.QUARANTINED, builds.Status.RELEASED}
     with workspace.store.read() as session:
-        found = [build for build in builds.builds(session, scene.segment) if build.status in good]
+        found = [build for build in builds.builds(session, segment) if build.status in good]
     if found:
-        display.note(f"{scene.name}: `{scene.segment}` is built already; nothing was spent")
+        display.note(f"{title} is built already; nothing was spent")
         return found[0]
-    with display.progress(f"{scene.name}/{scene.segment}", pipeline.steps(workspace.segment(scene.segment))) as progress:
-        return pipeline.build(Bench.at(workspace, progress), scene.segment)
+    with display.progress(title, pipeline.steps(workspace.segment(segment))) as progress:
+        return pipeline.build(Bench.at(workspace, progress), segment)
 
 
 def _text(rows: list[dict[str, Any]], into: Path, seconds: float) -> str:
