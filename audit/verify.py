@@ -281,9 +281,9 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 def open_tiles(folder: Path, size: int) -> sqlite3.Connection:
     """The same, in a file that goes away, of C2SP tlog-tiles: hashes of each eighth level, and bundles of length in two bytes, entry, …"""
-    database = sqlite3.connect("", isolation_level=None)
-    database.executescript("CREATE TABLE log_entries (idx INTEGER PRIMARY KEY, body); CREATE TABLE log_nodes (level, idx, hash)")
-    database.executescript("CREATE UNIQUE INDEX place ON log_nodes (level, idx); BEGIN")
+    database, size = sqlite3.connect(""), min(size, WIDTH * sum(1 for _ in folder.rglob("*")))  # whoever claims more keeps nobody busy
+    tables = "log_entries (idx INTEGER PRIMARY KEY, body)", "log_nodes (level, idx, hash, UNIQUE (level, idx))"
+    database.executescript("".join(f"CREATE TABLE {table};" for table in tables))
     for level in range(-1, size.bit_length() // 8 + 1):
         for start in range(0, total := size >> 8 * max(level, 0), WIDTH):
             *upper, last = [f"{int(part):03}" for part in f"{start // WIDTH:,}".split(",")]
@@ -313,11 +313,10 @@ class Report(NamedTuple):
 def verify_log(log: Path, checkpoint: Path, trust: Trust | Key, last_seen: Path | None = None, held: Sequence[Any] = ()) -> Report:
     """Recompute a log, in a database with its file of two slots, or in a folder of tiles with a checkpoint under its quorum, and hold it
     against that and `held` (place and note). `last_seen` is a file that keeps the newest checkpoint of the last run that found nothing."""
-    trust, findings, tiles = Trust((trust,)) if isinstance(trust, Key) else trust, list[Finding](), log.is_dir()
-    entries, newest, best = 0, -1, ""
+    trust, findings, entries, newest, best = Trust((trust,)) if isinstance(trust, Key) else trust, list[Finding](), 0, -1, ""
     with found(findings, f"log `{log}`"):
         # 1. checkpoints first: the log that is read afterwards can only be longer
-        own, wrong = slots(checkpoint) if not tiles else ([("checkpoint", checkpoint.read_text(encoding="utf-8"))], [])
+        own, wrong = slots(checkpoint) if not (tiles := log.is_dir()) else ([("checkpoint", checkpoint.read_text(encoding="utf-8"))], [])
         seen = [("last-seen checkpoint", last_seen.read_text(errors="replace"))] if last_seen and last_seen.exists() else []
         sizes = {claimed(note) for _, note in (*own, *held, *seen)}
         with closing(open_tiles(log / "tile", max(sizes)) if tiles else open_database(log)) as database:  # 2. every leaf and node
@@ -364,9 +363,8 @@ def verify_passport(envelope: bytes, trust: Trust | Key) -> str:
     problems += ["its subject is not its log entry"] * ([each["digest"].get("sha256") for each in statement["subject"]] != [sha(raw).hex()])
     # 4. what the build cost, and the snapshot that it shows; without an ε, that it shows nothing of what was learned
     shown = [what for what in ("utility", "fairness", "recipients") if passport["privacy"]["epsilon"] is None and passport[what]]
-    problems += [problem for part in ("privacy", "snapshot") for problem in check_privacy(passport[part])]
-    problems += ["its snapshot names no ε"] * (passport["snapshot"]["epsilon"] is None)
-    problems += [f"it shows `{what}` and names no ε" for what in shown]
+    problems += check_privacy(passport["privacy"]) + check_privacy(costs := passport["snapshot"])
+    problems += ["its snapshot names no ε"] * (costs["epsilon"] is None) + [f"it shows `{what}` and names no ε" for what in shown]
     if problems:
         raise Broken("; ".join(problems))
     return f"is of build {passport['build']}"
@@ -424,7 +422,8 @@ def verify_opening(raw: bytes, trust: Trust | Key, beside: Path = Path("answer.j
     said, or an officer's answer, whose documents are beside it. Raises Broken."""
     (_, index, body), given = verify_proof(raw, trust), json.loads(raw)
     entry, leaf, value = json.loads(body), given["opening"], given["opening"]["value"]
-    spelt = raw == json.dumps(given, ensure_ascii=False, indent=1).encode() + b"\n"  # else whoever reads it may see something else
+    whole = [*given, *leaf] == ["type", "opening", "proof", "value", "salt", *(["index", "proof"] if entry["action"] != ANSWERED else [])]
+    spelt = whole and raw == json.dumps(given, ensure_ascii=False, indent=1).encode() + b"\n"  # else its reader may see something else
     if given["type"] != OPENING or (action := entry["action"]) not in LEAVES or not spelt:
         raise Broken(f"is no {OPENING} of an entry of {[*LEAVES]}, or not spelt as it was written")
     parts = COMMITMENT, bytes.fromhex(leaf["salt"]), canonical(value) if action == ANSWERED else value.encode()
@@ -433,11 +432,11 @@ def verify_opening(raw: bytes, trust: Trust | Key, beside: Path = Path("answer.j
     if action == ANSWERED:
         if commitment != root:
             raise Broken(f"entry {index} does not commit to what was asked, what is said and this salt")
-        documents = {beside.with_name(Path(name).name): digest for name, digest in value["answer"]["documents"].items()}
-        for path, digest in documents.items():
-            if path.exists() and f"sha256:{sha(path.read_bytes()).hex()}" != digest:
-                raise Broken(f"`{path.name}` beside it is not the document that it means, {digest}")
-        return f"entry {index} commits to this answer; of its documents there are {[path.name for path in documents if path.exists()]}"
+        means = {beside.with_name(Path(name).name): digest for name, digest in value["answer"]["documents"].items()}
+        for path in (there := [path for path in means if path.exists()]):
+            if f"sha256:{sha(path.read_bytes()).hex()}" != means[path]:
+                raise Broken(f"`{path.name}` beside it is not the document that it means, {means[path]}")
+        return f"entry {index} of {entry['at']} commits to this answer; of its documents there are {[path.name for path in there]}"
     verify_inclusion(leaf["index"], size, sha(b"\0", commitment), [bytes.fromhex(each) for each in leaf["proof"]], root)
     if action == "consent.append":
         said = {name: each for name, each in zip(FIELDS, json.loads(value), strict=False) if each is not None}
@@ -465,8 +464,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given[word.removeprefix("--")].append("" if word == "--json" else next(words))
         once = {name: Path(each[0]) for name, each in given.items() if len(each) == 1 or (each and name in MANY)}
         log, whole = once.get("tiles") or once.get("database"), ("database" in once) == ("checkpoint" in once)
-        if ("key" in once) == ("trust" in once) or not whole or not (log or {*MANY} & {*once}):
-            raise ValueError("give --key or --trust, and a log with its checkpoint, or what was taken from one")
+        wrong = not whole or {"database", "tiles"} <= {*once} or {name for name, each in given.items() if each} != {*once}
+        if wrong or ("key" in once) == ("trust" in once) or not (log or ({*MANY} & {*once} and "last-seen" not in once)):
+            raise ValueError("give --key or --trust, and a log with its checkpoint, or what was taken from one; each of these once")
         text = once["key"].read_text(encoding="utf-8") if "key" in once and once["key"].is_file() else "".join(given["key"])
         trust = parse_policy(once["trust"].read_bytes()) if "trust" in once else Trust((parse_key(text),))
         files = {(kind, path): Path(path).read_bytes() for kind in MANY for path in given[kind]}
@@ -492,7 +492,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shown += [f"{report.entries} entries, {report.covered} covered by a checkpoint, {report.entries - report.covered} not yet"] * bool(log)
     told = [*(f"{each.place}: {each.problem}" for each in findings), *shown, "integrity broken" if findings else "nothing wrong found"]
     data = {"findings": [finding._asdict() for finding in findings], "entries": report.entries, "covered": report.covered, "shown": shown}
-    print(json.dumps(data, ensure_ascii=False, indent=2) if given["json"] else "\n".join(told))
+    print((json.dumps(data, ensure_ascii=False, indent=2) if given["json"] else "\n".join(told)).encode(errors="backslashreplace").decode())
     return BROKEN if findings else 0
 
 

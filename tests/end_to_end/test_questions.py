@@ -224,6 +224,9 @@ def test_another_answers_salt_entry_or_document_and_a_second_name_are_found(
         "not spelt as it was written": [
             raw.replace("{", '{\n "opening": "all is well",', 1),
             raw + "\n",
+            respelt(mine | {"answer": "all is well"}).decode(),
+            respelt({"answer": "all is well"} | mine).decode(),
+            respelt(mine | {"opening": mine["opening"] | {"note": "all is well"}}).decode(),
         ],
     }
     for problem, several in wrong.items():

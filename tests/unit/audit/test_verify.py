@@ -151,3 +151,38 @@ def test_chunks_do_not_matter(evidence: Evidence, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(verify, "CHUNK", chunk)
         assert evidence.verify().findings == ()
         assert evidence.verify().entries == 20
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--tiles", "x", "--last-seen", "one", "--last-seen", "two"],
+        ["--tiles", "x", "--tiles", "y", "--proof", "verify.py"],
+        ["--last-seen", "one", "--proof", "verify.py"],
+        ["--tiles", "x", "--database", "y", "--checkpoint", "z"],
+    ],
+)
+def test_nothing_that_was_asked_for_is_left_out_in_silence(elsewhere: Path, arguments: list[str]) -> None:
+    done = run(elsewhere, "--key", KEY, *arguments)
+    assert done.returncode == 2 and "each of these once" in done.stderr
+
+
+def test_a_path_that_is_too_long_is_a_finding(elsewhere: Path) -> None:
+    done = run(elsewhere, "--key", KEY, "--tiles", "a" * 300)
+    assert (done.returncode, done.stderr) == (6, "") and "is malformed: OSError" in done.stdout
+
+
+def test_a_checkpoint_that_nobody_signed_keeps_nobody_busy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its size is asked of the folder before it is known whose it is."""
+    (tmp_path / "log" / "tile").mkdir(parents=True)
+    claim = f"log\n{10**18 - 1}\nAAAA\n\n"
+    (tmp_path / "log" / "checkpoint").write_text(claim)
+    (tmp_path / "proof").write_text(f"{verify.PROOF}\nextra \nindex 0\n\n{claim}")
+    assert verify.main(["--key", KEY, "--tiles", str(tmp_path / "log"), "--proof", str(tmp_path / "proof")]) == verify.BROKEN
+    assert "not signed by" in capsys.readouterr().out
+
+
+def test_names_in_bytes_that_are_no_text_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (proof := tmp_path / "\udcff").write_text("no proof")
+    assert verify.main(["--key", KEY, "--proof", str(proof)]) == verify.BROKEN
+    assert "\\udcff`: is no c2sp.org/tlog-proof" in capsys.readouterr().out
