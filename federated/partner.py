@@ -116,7 +116,7 @@ class Partner:
         try:
             rehearse(asked.query, self._home.shapes(asked.model))
             Sharing.of(contract).share_sigma(asked.grant)
-        except DoorError:
+        except (DoorError, ArithmeticError):  # noise beyond what a float holds is too large or too small, too
             raise RefusedError(Code.QUESTION) from None
         if not self._home.willing(asked):
             raise RefusedError(Code.REFUSED)

@@ -15,6 +15,7 @@ Not here: who writes when (`federated.desk`), and what is kept to be said again.
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import json
 import math
@@ -225,14 +226,20 @@ class TranscriptFile:
         return _ended(self.entries)
 
     def append(self, left: Left, at: str) -> Digest:
-        """Durable on return; gives the new head."""
+        """Durable on return; gives the new head. Raises OSError where the disk refuses, and then nothing was written."""
         worth = epsilon(left.spent, self._delta)
         entry = Entry(len(self.entries), self.head, self._contract, self._signer.origin, at, self._delta, worth, left)
         line = written(entry, self._signer)
         reach("transcript:before-write")
-        os.write(self._file, line + b"\n")
-        reach("transcript:before-sync")
-        os.fsync(self._file)
+        size = os.fstat(self._file).st_size
+        try:
+            if os.write(self._file, line + b"\n") != len(line) + 1:  # a disk that is full takes a part, and says so the next time
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            reach("transcript:before-sync")
+            os.fsync(self._file)
+        except OSError:
+            os.ftruncate(self._file, size)  # the next line would stand behind half of this one
+            raise
         reach("transcript:after-sync")
         self.entries.append(entry)
         self.payloads[left.request] = left.payload

@@ -104,8 +104,12 @@ class DurableBook:
             self._spent(),
         )
         head = self._left.append(left, stamp(self._store.clock()))
-        with self._store.transaction("answered") as write:
-            write.record(ANSWERED, **self._told(leaving, left), entry=len(self._left.entries) - 1, transcript=head)
+        try:
+            with self._store.transaction("answered") as write:
+                write.record(ANSWERED, **self._told(leaving, left), entry=len(self._left.entries) - 1, transcript=head)
+        except BaseException:
+            self._path(leaving.request).unlink(missing_ok=True)  # what the log does not have never leaves, also when it is asked again
+            raise
         if left.code is not None:
             self._tell(f"round {left.round}: `{left.code}`")
         elif leaving.step == Step.VECTOR:

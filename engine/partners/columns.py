@@ -1,13 +1,14 @@
 """What a partner's people look like in a round: columns of whole numbers, and those that come of a released model, worked out at home.
 
-A model comes from a coordinator, so that nothing is believed of it: one that cannot be applied to a made-up subject is refused, and where a
-row makes it fail nobody is assigned, because an error would show that row.
+A model comes from a coordinator, so that nothing is believed of it. One that cannot be applied to made-up subjects is refused. What it says
+of a subject depends on that subject alone: whoever makes it fail is nobody, and all others stay what they are, because neither an error nor
+a change of theirs may show one row.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,9 @@ Columns = dict[str, Column]
 
 _NOTHING = {"segment": NOBODY, "score": 0}
 
+_MADE_UP = (1, 2, 3)
+"""Numbers of made-up subjects: parameters with a row for each of so many subjects fit one of these at most, unless they are for all."""
+
 
 def shapes(spec: Segment, model: bytes) -> Mapping[str, tuple[int, ...]]:
     """Of each column, without the subjects; public. Raises DoorError for a model that is none for these features."""
@@ -34,33 +38,59 @@ def shapes(spec: Segment, model: bytes) -> Mapping[str, tuple[int, ...]]:
         found["label"] = ()
     if spec.treatment is not None:
         found["treatment"] = ()
-    made_up = np.zeros((1, len(spec.features)), np.int32)
+    nobody = np.zeros((0, len(spec.features)), np.int32)
     try:
-        return found | {name: column.shape[1:] for name, column in _modelled(model, made_up).items()}
+        return found | {name: column.shape[1:] for name, column in _modelled(model, nobody).items()}
     except Exception:  # noqa: BLE001 (whatever parameters that somebody sent make registered code raise)
         raise DoorError("a model that gives no columns here") from None
 
 
 def columns(people: People, model: bytes) -> Columns:
-    """Of the people who are there, row i the same subject in each."""
-    found = people.columns() | {"flags": people.flags}
-    try:
-        return found | _modelled(model, people.features)
-    except Exception:  # noqa: BLE001 (see above)
-        made_up = _modelled(model, np.zeros((1, people.features.shape[1]), np.int32))
-        return found | {name: np.full(len(people.subjects), _NOTHING[name], column.dtype) for name, column in made_up.items()}
+    """Of the people who are there, row i the same subject in each. Raises as `shapes` does, where a model was not shown to it."""
+    return people.columns() | {"flags": people.flags} | _modelled(model, people.features)
 
 
 def _modelled(model: bytes, features: NDArray[np.int32]) -> Columns:
-    """`segment` (n_subjects,), below 0 none, of a partition, or of a score once its threshold is known; `score` (n_subjects,)."""
     if not model:
         return {}
     facts: dict[str, Any] = json.loads(model)
     if verify.canonical(facts) != model:
         raise ValueError("expected canonical JSON")
-    released = models.released(facts)
-    if isinstance(released, Partition):
-        return {"segment": released.assign(features)}
-    score = released.score(features)
-    threshold = facts.get("threshold")
-    return {"score": score} | ({} if threshold is None else {"segment": np.where(score >= threshold, 0, NOBODY)})
+    return modelled(facts, features)
+
+
+def modelled(facts: Mapping[str, Any], features: NDArray[np.int32]) -> Columns:
+    """`segment` (n_subjects,), below 0 none, of a partition, or of a score once its threshold is known; `score` (n_subjects,).
+
+    Raises whatever registered code does of a model that cannot be applied to made-up subjects; that never depends on `features`.
+    """
+    released, threshold = models.released(facts), facts.get("threshold")
+    if threshold is not None and not isinstance(threshold, int | float):
+        raise ValueError("expected one threshold for everybody")
+    name, apply = ("segment", released.assign) if isinstance(released, Partition) else ("score", released.score)
+    for count in _MADE_UP:
+        _one_each(apply, np.zeros((count, features.shape[1]), np.int32))
+    starts = range(0, max(len(features), 1), models.ROWS)  # so that whoever makes it fail costs a moment, not another look at everybody
+    column = np.concatenate([_some(apply, features[start : start + models.ROWS], _NOTHING[name]) for start in starts])
+    if name == "segment" or threshold is None:
+        return {name: column}
+    return {name: column, "segment": np.where(column >= threshold, 0, NOBODY)}
+
+
+def _one_each(apply: Callable[[NDArray[np.int32]], NDArray[np.int64]], features: NDArray[np.int32]) -> NDArray[np.int64]:
+    with np.errstate(all="ignore"):
+        found = np.asarray(apply(features))
+    if found.shape != (len(features),) or found.dtype.kind not in "iu":
+        raise ValueError("expected a whole number of each subject")
+    return found.astype(np.int64)
+
+
+def _some(apply: Callable[[NDArray[np.int32]], NDArray[np.int64]], features: NDArray[np.int32], nothing: int) -> NDArray[np.int64]:
+    """Of some subjects. Where it fails they are halved down to the subject that does it (`governance.door`)."""
+    try:
+        return _one_each(apply, features)
+    except Exception:  # noqa: BLE001 (see above)
+        n = len(features)
+        if n < 2:
+            return np.full(n, nothing, np.int64)
+        return np.concatenate([_some(apply, features[: n // 2], nothing), _some(apply, features[n // 2 :], nothing)])

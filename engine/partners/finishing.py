@@ -9,9 +9,11 @@ sweep, recall and erasure are those of every build; the passport names the contr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from audit import passport as passports
@@ -19,18 +21,23 @@ from audit.commitments import Commitments
 from engine import models, outcome, reports
 from engine.bench import Bench
 from engine.gates import Exit, refusal
+from engine.learning import NOBODY
 from engine.outcome import Outcome, OutcomeError
 from engine.partners import identity
 from engine.partners.attendance import trained
-from engine.partners.home import Taking
+from engine.partners.columns import modelled
+from engine.partners.home import Taking, unchanged
 from engine.prepared import Prepared
 from engine.quarantine import common_facts, costs_of, keeping, membership
 from engine.release import release
 from engine.stages import gathered
+from engine.trainers.partitions import Parts
 from engine.wording import reason_words
+from federated.replies import Code, RefusedError
 from federated.transcript import epsilon
 from governance import budget, builds
 from governance.builds import Build, Status, required_approvals
+from governance.snapshots import FLOOR_DEVIATIONS
 from policies.documents import Digest
 from policies.policy import Outcome as Decided
 
@@ -58,7 +65,8 @@ def judged(prepared: Prepared) -> None:
 def finish(bench: Bench, taking: Taking, told: bytes, head: Digest) -> Build:
     """From the outcome to quarantine, and to release where nobody has to approve; once: a build that has ended stays as it is.
 
-    `head`: of the transcript until then. Raises OutcomeError for what is none, and faults; then the build is still open.
+    `head`: of the transcript until then. Raises OutcomeError for what is none, RefusedError where the documents are not those of the
+    plan or do not allow it today, and faults; then the build is still open. Neither of the first two depends on a row.
     """
     workspace, prepared = bench.workspace, taking.prepared
     came = outcome.read(told)
@@ -69,15 +77,13 @@ def finish(bench: Bench, taking: Taking, told: bytes, head: Digest) -> Build:
         if build.facts.get("joint", {}).get("outcome") != came.digest():
             raise OutcomeError("another outcome came before")
         return build
+    _fits(came, len(prepared.spec.features))
+    if not unchanged(workspace, taking.plan):
+        raise RefusedError(Code.REFUSED)
     bench.progress("the joint model came: assign")
     admission, people = gathered(bench, taking)
-    try:
-        assigned = models.parts_of(came.model, people.features)
-        fits = len(assigned) == 0 or int(assigned.max()) < len(came.parts)
-    except Exception:  # noqa: BLE001 (of registered code that was given somebody's parameters; its text could show a row)
-        fits = False
-    if not fits:
-        raise OutcomeError("the model of this outcome cannot be applied to the segment's features")
+    assigned = modelled(came.model, people.features)["segment"]
+    assigned = np.where(assigned < len(came.parts), assigned, NOBODY)
     members = membership(people.subjects, assigned, [part.name for part in came.parts])
     everybody = pa.chunked_array([trained(workspace, build.id)], pa.string()).combine_chunks()
     bench.progress("quarantine")
@@ -95,6 +101,18 @@ def finish(bench: Bench, taking: Taking, told: bytes, head: Digest) -> Build:
     return release(workspace, built) if required == 0 else built
 
 
+def _fits(came: Outcome, width: int) -> None:
+    """Before a row is read, so that no row decides what is answered. Raises OutcomeError."""
+    try:
+        released = models.released(came.model)
+        known = len(released.centres) if isinstance(released, Parts) else 1
+        fits = "segment" in modelled(came.model, np.zeros((0, width), np.int32)) and known <= len(came.parts)
+    except Exception:  # noqa: BLE001 (of registered code that was given somebody's parameters)
+        fits = False
+    if not fits:
+        raise OutcomeError("the model of this outcome cannot be applied to the segment's features")
+
+
 def _required(prepared: Prepared) -> int:
     gate = prepared.policy.fairness
     asks = bool(prepared.spec.fairness) and gate is not None and gate.on_inconclusive is Decided.APPROVE
@@ -108,7 +126,7 @@ def _facts(taking: Taking, came: Outcome, required: int) -> dict[str, Any]:
     told = came.facts
     return common_facts(prepared, required) | {
         "snapshot": {"id": snapshot.id, "admitted": snapshot.admitted, "sigma": snapshot.sigma},
-        "parts": [part | {"size": None, "sigma": None, "share": None} for part in told["parts"]],
+        "parts": [part | {"size": None, "sigma": None, "share": None, "withheld": _withheld(part, taking)} for part in told["parts"]],
         "headline": f"learned with {len(joint.contract.partners)} partners: {came.headline}",
         "utility": told["utility"],
         "verdict": None,
@@ -124,6 +142,12 @@ def _facts(taking: Taking, came: Outcome, required: int) -> dict[str, Any]:
             "outcome": came.digest(),
         },
     }
+
+
+def _withheld(part: Mapping[str, Any], taking: Taking) -> bool:
+    """Below this partner's own floor too, which nobody else knows, by the noisy size that was told (`engine.wanted`)."""
+    floor = max(taking.prepared.policy.cohort_floor, taking.agreed.contract.cohort_floor)
+    return bool(part["withheld"]) or part["size"] - FLOOR_DEVIATIONS * abs(part["sigma"]) < floor
 
 
 def _passport(bench: Bench, taking: Taking, came: Outcome, commitments: Commitments, head: Digest) -> passports.Passport:

@@ -14,6 +14,7 @@ from typing import Any
 from engine.partners import identity
 from engine.planning import prepare
 from engine.prepared import Prepared
+from engine.scale import UNIT
 from engine.workspace import Workspace, WorkspaceError
 from federated.contract import Agreed, Collaboration, Condition, ContractError, Measured, agreed
 from federated.partner import today
@@ -35,7 +36,7 @@ def join(workspace: Workspace, envelope: bytes, digest: Digest, segment: str) ->
     """Take part in what `envelope` holds with `segments/SEGMENT.yaml`.
 
     Raises DocumentError with every difference; DifferentError for another contract than the expected one, one that not all signed, that
-    does not name this partner, has expired, or was joined; Refused as planning does.
+    does not name this partner, has expired, has another grid, or was joined; Refused as planning does.
     """
     try:
         contract = agreed(envelope, digest)
@@ -44,6 +45,8 @@ def join(workspace: Workspace, envelope: bytes, digest: Digest, segment: str) ->
     named(workspace, contract)
     if today() > contract.contract.expires:
         raise DifferentError(f"contract `{contract.contract.name}` expired on {contract.contract.expires}; sign another one")
+    if (grid := contract.contract.grid.feature) != UNIT:
+        raise DifferentError(f"the contract: `grid.feature` is `{grid}`, expected `{UNIT}`, as in this release; sign another one")
     prepared = fitting(workspace, contract, segment)
     with workspace.store.transaction("join") as write:
         found = partnerships.find(write.session, contract.contract.name)

@@ -16,12 +16,14 @@ import pytest
 from audit import verify
 from engine import assess
 from engine.outcome import Outcome
-from engine.partners import identity
+from engine.partners import finishing, identity
+from engine.partners.book import DurableBook
 from engine.partners.home import PartnerHome
-from federated import rounds
+from federated import rounds, wire
 from federated.cohort import FederatedCohort
 from federated.contract import Collaboration, agreed
 from federated.flower.certificates import authority
+from federated.messages import Step
 from federated.questions import Asked
 from federated.replies import AbortedError
 from governance import key_backup
@@ -157,6 +159,13 @@ def test_a_segment_that_is_not_what_the_contract_says_is_told_with_every_differe
     assert ran.code == 2 and all(each in ran.err for each in said), ran.err
 
 
+def test_a_contract_over_another_grid_than_this_release_has_is_not_joined(two: list[House], tmp_path: Path) -> None:
+    contract = contract_of(two, grid={"feature": 1024})
+    file = envelope(two, contract, tmp_path / "joint.json")
+    ran = two[0].shop.run("partner", "join", file, "--digest", contract.digest(), "--segment", "groups")
+    assert ran.code == 2 and "`grid.feature` is `1024`" in ran.err
+
+
 def test_each_feature_that_differs_has_a_line_of_its_own(two: list[House], tmp_path: Path) -> None:
     features = {
         "frequency": {"meaning": "purchases", "bounds": ["0", "41"], "scale": "log"},
@@ -282,6 +291,23 @@ def test_below_its_own_noisy_floor_it_does_not_begin_and_says_nothing(two: list[
 
 
 @pytest.mark.slow
+def test_a_reply_that_the_log_does_not_have_is_not_said_when_it_is_asked_again(two: list[House], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full for a moment: the coordinator asks once more, with the same bytes."""
+    contract = joined(two)
+    asked = wire.Message(contract.digest, 0, Step.HELLO, ({"once": "0" * 32}, [])).encoded()
+    with at_work(two[:1]) as there:
+        with monkeypatch.context() as later:
+
+            def full(*_given: object) -> dict[str, Any]:
+                raise OSError(28, "no space left on device")
+
+            later.setattr(DurableBook, "_told", full)
+            assert there["p0"].answer(asked) == b"" and not answered(two[0])
+        assert there["p0"].answer(asked)
+        assert [facts["entry"] for facts in answered(two[0])] == [1]
+
+
+@pytest.mark.slow
 def test_a_policy_that_changes_while_it_takes_part_stops_it(two: list[House]) -> None:
     contract = joined(two)
     with at_work(two) as there:
@@ -370,3 +396,42 @@ def test_an_outcome_that_is_none_and_a_model_that_does_not_fit_are_a_fixed_word_
         cohort = FederatedCohort(contract, courier(there)).seeing(b'{"kind":"something"}')
         with pytest.raises(AbortedError, match="`p0`: question"):
             how_many(cohort, cohort.grant())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["raises", "no such part"])
+def test_no_row_decides_what_an_outcome_is_answered_with(two: list[House], how: str) -> None:
+    """The outcome can be sent as often as its sender likes: a `fault` that depends on a row would be an answer that nobody paid for."""
+    contract = joined(two)
+    everybody = [[0, -30000, 0], [0, 0, 0], [0, 30000, 0]]
+    numbers = [0, 1] if how == "raises" else [0, 1, 7]  # of whoever is nearest to the third site, who are there
+    model = outcome().model_dump()["model"] | {"sites": everybody, "parts": numbers, "reach": 2.0**53}
+    with at_work(two[:1]) as there:
+        taken, silent = rounds.finish(
+            contract, courier(there), Outcome.model_validate(outcome().model_dump() | {"model": model}).canonical()
+        )
+        assert {*taken} == {"p0"} and "p0" not in silent
+    build = two[0].shop.newest("groups")
+    assert build.status is Status.QUARANTINED and 0 < len(two[0].shop.inside(build.id)) < 1200
+
+
+@pytest.mark.slow
+def test_an_outcome_is_not_applied_where_the_policy_of_today_does_not_allow_it(two: list[House], monkeypatch: pytest.MonkeyPatch) -> None:
+    contract = joined(two)
+    read: list[object] = []
+    with at_work(two[:1]) as there:
+        two[0].shop.write("policies", {**POLICY, "rules": [rule for rule in POLICY["rules"] if rule["id"] != "buys"]})
+        monkeypatch.setattr(finishing, "gathered", lambda *given: read.append(given))
+        assert rounds.finish(contract, courier(there), outcome().canonical())[1]["p0"] == "refused"
+    assert not read and two[0].shop.newest("groups").status is Status.BUILDING
+
+
+@pytest.mark.slow
+def test_a_part_below_the_partners_own_floor_is_withheld_whatever_it_is_told(two: list[House]) -> None:
+    """The policy's floor is 100, and a coordinator says nothing of it."""
+    contract = joined(two)
+    small = [part | ({"size": 100.0, "sigma": 9.0} if part["name"] == "low" else {}) for part in outcome().model_dump()["parts"]]
+    with at_work(two[:1]) as there:
+        told = Outcome.model_validate(outcome().model_dump() | {"parts": small})
+        assert "p0" in rounds.finish(contract, courier(there), told.canonical())[0]
+    assert [part["withheld"] for part in two[0].shop.newest("groups").facts["parts"]] == [True, False, False]

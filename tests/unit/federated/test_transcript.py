@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -125,6 +126,20 @@ def test_what_a_crash_left_of_a_line_is_cut_away_and_the_next_goes_on(tmp_path: 
     file.end(AT)
     assert path.read_bytes() == b"".join(whole) and file.end(AT) == file.head
     file.close()
+
+
+def test_a_line_that_a_full_disk_took_a_part_of_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, write = TranscriptFile(tmp_path / "transcript", ME, CONTRACT, DELTA), os.write
+    file.append(left(0), AT)
+    with monkeypatch.context() as later:
+        later.setattr(os, "write", lambda handle, line: write(handle, line[:-7]))
+        with pytest.raises(OSError, match="No space left"):
+            file.append(left(1), AT)
+    assert len(file.entries) == 1
+    file.append(left(1), AT)
+    file.end(AT)
+    file.close()
+    assert not verify((tmp_path / "transcript").read_bytes(), ME.verifier).findings
 
 
 def test_nothing_is_written_after_what_does_not_verify(tmp_path: Path) -> None:
