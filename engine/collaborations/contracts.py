@@ -84,6 +84,8 @@ def create(workspace: Workspace, file: Path) -> Envelope:
         raise DocumentError(
             (parse(data, str(file)).problem(("grid", "feature"), f"`{contract.grid.feature}`", f"`{UNIT}`, as in this release"),)
         )
+    if contract.expires < (today := now().date()):
+        raise DocumentError((parse(data, str(file)).problem(("expires",), f"`{contract.expires}`", f"`{today}` or later, in UTC"),))
     target = workspace.root / FOLDER / f"{contract.name}{ENVELOPE}"
     if target.exists():
         there = read(target)
@@ -119,8 +121,8 @@ def sign_envelope(workspace: Workspace, file: str, to: Path | None = None) -> En
     return read(target)
 
 
-def joined(workspace: Workspace, files: list[str], to: Path) -> Envelope:
-    """One envelope with the signatures of several. Raises ContractError, WorkspaceError."""
+def joined(workspace: Workspace | None, files: list[str], to: Path) -> Envelope:
+    """One envelope with the signatures of several; files need no workspace. Raises ContractError, WorkspaceError."""
     _write(to, join([read(located(workspace, file)).raw for file in files]))
     return read(to)
 

@@ -85,8 +85,8 @@ def serve(bench: Bench, agreed: Agreed, place: Place, stop: threading.Event, con
     with link:
         reached = "127.0.0.1" if place.host in ("0.0.0.0", "::") else place.host
         with whole_file(_folder(workspace, agreed) / ADDRESS, "collaboration-file") as partial:
-            partial.write_text(json.dumps({"address": f"{reached}:{place.port}"}))
-        given = f"--link {place.names[0]}:{place.port} --ca {authority(workspace, agreed.contract)}"
+            partial.write_text(json.dumps({"address": _address(reached, place.port)}))
+        given = f"--link {_address(place.names[0], place.port)} --ca {authority(workspace, agreed.contract)}"
         bench.progress(f"the link serves at {link.address}; partners take part with {given}")
         with courier(workspace, agreed) as registered:
             there: dict[str, bool] = dict.fromkeys(keys, False)
@@ -115,6 +115,10 @@ def courier(workspace: Workspace, agreed: Agreed, tell: Callable[[str], None] = 
 def authority(workspace: Workspace, contract: Collaboration) -> Path:
     """What partners are given to know the link."""
     return workspace.root / FOLDER / f"{contract.name}.ca.pem"
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _folder(workspace: Workspace, agreed: Agreed) -> Path:

@@ -75,7 +75,8 @@ def join(
     with desk(as_json, where) as at:
         from engine.collaborations import contracts, terms
 
-        made = contracts.joined(at.workspace(Action.PLAN), envelopes, to)
+        everywhere = all(Path(envelope).is_file() for envelope in envelopes)
+        made = contracts.joined(None if everywhere else at.workspace(Action.PLAN), envelopes, to)
         left = f"still to sign: {', '.join(made.missing)}" if made.missing else "everybody signed"
         at.display.result(terms.data(made), f"written to {made.path}\n{left}")
 

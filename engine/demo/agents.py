@@ -101,6 +101,16 @@ class Agents:
 
 
 @contextmanager
+def ending_with_us() -> Iterator[None]:
+    """SIGTERM ends the block like Ctrl-C, so that no process outlives the demo; from the main thread."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def serving(coordinator: Path, envelope: Envelope, environment: Mapping[str, str]) -> Iterator[Reached]:
     """The link of a contract, on a free port of this machine. Raises TransportError."""
     name = envelope.contract.name

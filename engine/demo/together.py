@@ -25,7 +25,7 @@ from engine.collaborations import contracts, joint, link, running
 from engine.collaborations.contracts import Envelope
 from engine.collaborations.rounds import OverError
 from engine.demo import beside, data, dealing, telling
-from engine.demo.agents import Line, agents, direct, serving
+from engine.demo.agents import Line, agents, direct, ending_with_us, serving
 from engine.demo.dealing import PARTNERS
 from engine.demo.run import ANALYST, OFFICER, built, holders, prepared
 from engine.display import Display
@@ -80,7 +80,8 @@ def run(into: Path, display: Display, scenes: Sequence[Scene] = SCENES, line: Li
     require()
     started = time.monotonic()
     environment = {**os.environ, UNSAFE_VARIABLE: os.environ.get(UNSAFE_VARIABLE, ANALYST)}
-    told = [play(scene, into, environment, display, line) for scene in scenes]
+    with ending_with_us():
+        told = [play(scene, into, environment, display, line) for scene in scenes]
     text = "\n\n".join(text for _, text in told)
     return {"scenes": [row for row, _ in told], "note": data.NOTE}, f"\n{text}\n\n{_after(scenes, into, time.monotonic() - started)}"
 

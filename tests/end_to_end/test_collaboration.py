@@ -194,3 +194,15 @@ def test_policy_check_and_schema_know_contracts(root: Path, three: list[House]) 
     assert led(root, "schema", "collaboration").data["properties"]["cohort_floor"]["minimum"] == 0
     with pytest.raises(DocumentError, match="expected `collaboration`"):
         read_collaboration(b"kind: segment\n", "x.yaml")
+
+
+def test_an_expired_contract_is_not_drawn_up(three: list[House], root: Path) -> None:
+    told = drawn_up(root, document(three, expires="2020-01-01"))
+    assert told.code == 2 and "expires: got `2020-01-01`" in told.err
+
+
+def test_copies_are_joined_without_a_workspace(three: list[House], root: Path, tmp_path: Path) -> None:
+    made = drawn_up(root, document(three))
+    whole = tmp_path / "whole.json"
+    joined = run("collaboration", "join", made.data["file"], "--to", str(whole), env={"CONSENTRIC_WORKSPACE": str(tmp_path / "nowhere")})
+    assert joined.code == 0 and whole.is_file()
