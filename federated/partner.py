@@ -140,7 +140,7 @@ class Partner:
         rows = self._home.rows(asked)
         if {name: column.shape[1:] for name, column in rows.items()} != self._home.shapes(asked.model):
             raise DoorError("rows are not of the announced shapes")
-        return add(exact_sum(asked.query, LocalCohort(rows, self._home.meter).batches()), noise)
+        return add(exact_sum(asked.query, LocalCohort(rows, self._home.meter).batches(), steady=True), noise)
 
 
 class Sitting:

@@ -287,14 +287,41 @@ class Some(Mapping[str, Array]):
         return len(self.batch)
 
 
+STEADY = 1024
+"""Most subjects in a call of a step whose parameters somebody else made up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steady(Mapping[str, Array]):
+    """Some subjects, and made-up ones after them, all zeros, so that there are always `rows`."""
+
+    batch: Rows | Some
+    rows: int
+
+    def __getitem__(self, name: str) -> Array:
+        column = self.batch[name]
+        whole = np.zeros((self.rows, *column.shape[1:]))
+        whole[: len(column)] = column
+        whole.flags.writeable = False
+        return whole
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.batch)
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+
 def rows_of(batch: Batch) -> int:
     """Number of subjects in a batch."""
+    if isinstance(batch, Steady):
+        return batch.rows
     if isinstance(batch, Some):
         return len(batch.places)
     return batch.stop - batch.start if isinstance(batch, Rows) else len(next(iter(batch.values())))
 
 
-def _taking_part(query: Query, batch: Rows) -> Batch:
+def _taking_part(query: Query, batch: Rows) -> Rows | Some:
     """Without whoever takes no part: their rows would be set to zero (`to_grid`), but cost as much as others."""
     if query.part is Part.ALL:
         return batch
@@ -336,12 +363,17 @@ def to_units(released: NDArray[np.int64], query: Query) -> Array:
     return (released.astype(np.float64) * (query.bound / GRID)).reshape(query.shape)
 
 
-def exact_sum(query: Query, batches: Iterable[Batch]) -> NDArray[np.int64]:
+def exact_sum(query: Query, batches: Iterable[Batch], steady: bool = False) -> NDArray[np.int64]:
     """Inside the door only: the exact int64 sum of grid contributions, (b·s·m,), whatever the order of batches.
 
-    Threads take turns at what comes next, so that memory does not grow with the subjects.
+    Threads take turns at what comes next, so that memory does not grow with the subjects. `steady` is for parameters that somebody else
+    made up: steps are exact for those of our trainers, but with others a product of matrices rounds, and rounds the last rows
+    of a piece otherwise than the rest, so that one subject would change the contributions of a few. Then every call has as
+    many rows, and a subject's contribution is the same wherever it stands.
     """
-    pieces = _pieces(query, batches)
+    most = rows_at_once(query.shape[0] * query.shape[2])
+    always = min(most, STEADY) if steady else None
+    pieces = _pieces(batches, always or most)
     first = list(islice(pieces, 2))
     workers = min(len(first), os.cpu_count() or 1)  # a thread costs more than a small population
     waiting, turn = chain(first, pieces), Lock()
@@ -353,25 +385,24 @@ def exact_sum(query: Query, batches: Iterable[Batch]) -> NDArray[np.int64]:
                 piece = next(waiting, None)
             if piece is None:
                 return total
-            total = add(total, _sum_of(query, piece))
+            total = add(total, _sum_of(query, piece, always))
 
-    with _one_blas_thread():
+    with one_blas_thread():
         if workers < 2:
             return work(0)
         with ThreadPoolExecutor(workers) as pool:
             return reduce(add, pool.map(work, range(workers)))
 
 
-def _pieces(query: Query, batches: Iterable[Batch]) -> Iterator[Rows]:
+def _pieces(batches: Iterable[Batch], rows: int) -> Iterator[Rows]:
     """Subjects, so many at a time as one thread takes."""
-    rows = rows_at_once(query.shape[0] * query.shape[2])
     for batch in batches:
         n = rows_of(batch)
         yield from (part_of(batch, start, min(n, start + rows)) for start in range(0, n, rows))
 
 
 @contextmanager
-def _one_blas_thread() -> Iterator[None]:
+def one_blas_thread() -> Iterator[None]:
     """Products of matrices stay on the thread that asks: the rows are shared out already, and products of few rows are soon done."""
     with _blas().limit(limits=1, user_api="blas"):
         yield
@@ -382,26 +413,30 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _sum_of(query: Query, rows: Rows) -> NDArray[np.int64]:
-    """Sum over some rows. Where the step raises, they are halved down to the subject that does it, who adds zero."""
+def _sum_of(query: Query, rows: Rows, always: int | None) -> NDArray[np.int64]:
+    """Sum over some rows. Where the step raises, they are halved down to the subject that does it, who adds zero.
+
+    `always`: how many subjects the step sees, whoever takes part.
+    """
     try:
         with np.errstate(all="ignore"):
-            some = _taking_part(query, rows)
-            if rows_of(some) == 0:
+            there = _taking_part(query, rows)
+            if (n := rows_of(there)) == 0:
                 return np.zeros(query.size, dtype=np.int64)
+            some = Steady(there, always) if always else there
             given = _STEPS[query.step](some, query.parameters)
             if given.products:
-                whole = _roots(given, query, some)
+                whole = _roots(given, query, some)[:n]
                 return triangle(whole.T @ whole)
             grid = to_grid(given, query, some)
-            return scatter(grid.values, grid.slots, query.shape[1])
+            return scatter(grid.values[:n], None if grid.slots is None else grid.slots[:n], query.shape[1])
     except MemoryError:
         raise DoorError(f"step `{query.step}` ran out of memory") from None
     except Exception:  # noqa: BLE001 (whatever a row makes a step raise would show that row)
         n = rows_of(rows)
         if n == 1:
             return np.zeros(query.size, dtype=np.int64)
-        return add(_sum_of(query, part_of(rows, 0, n // 2)), _sum_of(query, part_of(rows, n // 2, n)))
+        return add(_sum_of(query, part_of(rows, 0, n // 2), always), _sum_of(query, part_of(rows, n // 2, n), always))
 
 
 @dataclass(frozen=True, slots=True)

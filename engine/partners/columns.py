@@ -19,7 +19,7 @@ from engine import models
 from engine.learning import NOBODY
 from engine.models import Partition
 from engine.stages import People
-from governance.door import Column, DoorError
+from governance.door import STEADY, Column, DoorError, one_blas_thread
 from governance.selection import FLAGS
 from policies.segment import Segment
 
@@ -70,8 +70,9 @@ def modelled(facts: Mapping[str, Any], features: NDArray[np.int32]) -> Columns:
     name, apply = ("segment", released.assign) if isinstance(released, Partition) else ("score", released.score)
     for count in _MADE_UP:
         _one_each(apply, np.zeros((count, features.shape[1]), np.int32))
-    starts = range(0, max(len(features), 1), models.ROWS)  # so that whoever makes it fail costs a moment, not another look at everybody
-    column = np.concatenate([_some(apply, features[start : start + models.ROWS], _NOTHING[name]) for start in starts])
+    starts = range(0, max(len(features), 1), STEADY)  # so that whoever makes it fail costs a moment, not another look at everybody
+    with one_blas_thread():
+        column = np.concatenate([_some(apply, features[start : start + STEADY], _NOTHING[name]) for start in starts])
     if name == "segment" or threshold is None:
         return {name: column}
     return {name: column, "segment": np.where(column >= threshold, 0, NOBODY)}
@@ -86,11 +87,12 @@ def _one_each(apply: Callable[[NDArray[np.int32]], NDArray[np.int64]], features:
 
 
 def _some(apply: Callable[[NDArray[np.int32]], NDArray[np.int64]], features: NDArray[np.int32], nothing: int) -> NDArray[np.int64]:
-    """Of some subjects. Where it fails they are halved down to the subject that does it (`governance.door`)."""
+    """Of some subjects, who are followed by made-up ones, as in `governance.door.exact_sum`. Where it fails they are halved down to the
+    subject that does it."""
+    n = len(features)
     try:
-        return _one_each(apply, features)
+        return _one_each(apply, np.concatenate([features, np.zeros((STEADY - n, features.shape[1]), features.dtype)]))[:n]
     except Exception:  # noqa: BLE001 (see above)
-        n = len(features)
         if n < 2:
             return np.full(n, nothing, np.int64)
         return np.concatenate([_some(apply, features[: n // 2], nothing), _some(apply, features[n // 2 :], nothing)])

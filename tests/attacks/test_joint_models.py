@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,8 +14,15 @@ import pytest
 from numpy.typing import NDArray
 
 from audit import verify
+from engine.models import ONE
 from engine.partners import columns
+from engine.scale import UNIT
 from engine.stages import People
+from engine.trainers import linear
+from federated.questions import Asked
+from governance.door import Grant, Query, ReservationId, StepName
+from governance.grid import GRID
+from tests.partners import agreement, limit, noises, partners
 
 CROWD = [[place, 0, 0] for place in range(1000)]
 TARGET = [29999, 30000, 30000]
@@ -75,3 +84,24 @@ def test_a_model_that_fits_one_number_of_subjects_alone_is_refused_whatever_ther
 def test_nobody_has_columns_of_the_same_shapes_as_somebody() -> None:
     nobody = columns.modelled(AT_ONE, np.zeros((0, 3), np.int32))
     assert nobody["segment"].shape == (0,) and nobody["segment"].dtype == segments(AT_ONE, CROWD).dtype
+
+
+@pytest.mark.parametrize("seed", [3, 8, 19])
+def test_parameters_that_round_couple_no_two_subjects(seed: int) -> None:
+    """Weights beyond what sums of floats hold exactly, and a slot for each line that they give: one more subject moves nobody else."""
+    generator = np.random.default_rng(seed)
+    features = generator.integers(-UNIT, UNIT + 1, (1_010, 20)).astype(np.int32)
+    weights = generator.normal(size=21) * 2.0**60
+    edges = np.unique(linear.line(features.astype(np.float64), weights))
+    parameters = {"one": np.ones(1), "worth": np.zeros(ONE + 1), "edges": edges, "line": weights}
+    agreed = agreement(2, 20)
+    grant = Grant(ReservationId("there"), "all", Fraction(1, 100))
+    asked = Asked(1, Query(StepName("regression.worth"), parameters, (1, len(edges) + 1, 2), 1.0), grant)
+
+    def sums(n: int) -> NDArray[np.int64]:
+        there = {"features": features[:n], "label": np.zeros(n, np.int32), "part": np.zeros(n, np.int8)}
+        partner = partners(agreed, [there, there], [limit(agreed, Fraction(1))] * 2, noises(2))[0]
+        return partner.contribution(asked, np.zeros(asked.query.size, np.int64))
+
+    counted = [sums(n) for n in range(1_000, 1_010)]
+    assert all(np.linalg.norm((more - fewer).astype(float)) <= GRID for fewer, more in pairwise(counted))
