@@ -53,7 +53,7 @@ FIELDS: Mapping[str, tuple[str, str]] = {
     "DeactivateNodeRequest.node_id": ("the node, a number of the SuperLink's", WHOLE),
     "Node.node_id": ("the same", WHOLE),
     "Metadata.run_id": ("the run, a number of the SuperLink's", WHOLE),
-    "Metadata.message_id": ("digest of the message", HEX),
+    "Metadata.message_id": ("digest of headers and payload", HEX),
     "Metadata.reply_to_message_id": ("digest of the request", HEX),
     "Metadata.src_node_id": ("the node", WHOLE),
     "Metadata.dst_node_id": ("the SuperLink, always the same number", "1"),
@@ -61,7 +61,7 @@ FIELDS: Mapping[str, tuple[str, str]] = {
     "Metadata.ttl": ("seconds until the request runs out", NUMBER),
     "Metadata.created_at": ("when the reply was packed", NUMBER),
     "Metadata.message_type": ("always the same", "query"),
-    "ObjectTree.object_id": ("digest of the message", HEX),
+    "ObjectTree.object_id": ("digest of headers and payload", HEX),
     "Item.key": ("of the record and of its one value, always the same", "consentric"),
 }
 """Field: what it is, and what it may be, as text."""
@@ -87,7 +87,8 @@ def _payloads(request: Request) -> Iterator[bytes]:
             assert re.fullmatch(FIELDS[name][1], str(value), re.DOTALL), f"field {name}: {value!r}"
     for message in getattr(read, "messages_list", ()):
         said, message.metadata.message_id = message.metadata.message_id, ""
-        assert said == hashlib.sha256(message.SerializeToString(deterministic=True)).hexdigest()
+        carried = b"".join(value for name, value in _fields(message) if name == PAYLOAD)
+        assert said == hashlib.sha256(message.metadata.SerializeToString(deterministic=True) + carried).hexdigest()
 
 
 def _read(name: str, data: bytes) -> Any:
