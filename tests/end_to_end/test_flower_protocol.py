@@ -75,10 +75,12 @@ def said(recorded: Recorded) -> Said:
 
 def stock(at: Line, folder: Path, address: str, ca: Path) -> subprocess.Popen[bytes]:
     """A SuperNode as Flower ships it, with a registered key."""
-    command = [str(Path(sys.executable).with_name("flower-supernode")), "--superlink", address, "--root-certificates", str(ca)]
+    programs = Path(sys.executable).parent  # a stock node looks others of Flower's up on the path
+    command = [str(programs / "flower-supernode"), "--superlink", address, "--root-certificates", str(ca)]
     command += ["--auth-supernode-private-key", str(at.private("p1")), "--host", HOST, "--port", str(free_port())]
     with open(folder / "stock.log", "wb") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | QUIET | {"FLWR_HOME": str(folder / "home")})
+        env = os.environ | QUIET | {"FLWR_HOME": str(folder / "home"), "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', '')}"}
+        return subprocess.Popen(command, stdout=log, stderr=log, env=env)
 
 
 @pytest.fixture(scope="module")
