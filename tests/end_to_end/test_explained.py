@@ -41,7 +41,8 @@ def test_a_rebuild_keeps_ids_and_names_and_counts_who_moved(out: Shop) -> None:
     assert new == old | pinned
     told = after.facts["explanation"]
     assert [len(told[what]) for what in ("stayed", "came", "went", "drift")] == [3, 0, 0, 3]
-    assert not any(each["drifted"] for each in told["drift"])
+    drifted = [each["feature"] for each in told["drift"] if each["drifted"]]
+    assert len(drifted) <= 1  # noise makes one build in twenty say it, two features of three in fewer than one in a thousand
     moved = told["movement"]
     sizes = {part["id"]: part["size"] for part in after.facts["parts"]}
     for row, origin in enumerate(moved["origins"]):
@@ -54,7 +55,7 @@ def test_a_rebuild_keeps_ids_and_names_and_counts_who_moved(out: Shop) -> None:
     assert all(text in page for text in ("What separates them", "Who moved", "What drifted", "Our best", before.id))
     shown, compared = out.run("segments", "show", "groups"), out.run("segments", "diff", before.id, after.id)
     assert "what separates it" in shown.out
-    assert "no feature drifted beyond the noise" in shown.out
+    assert (f"drifted: {drifted[0]}" if drifted else "no feature drifted beyond the noise") in shown.out
     assert "stayed: S1 Our best" in compared.out
     assert "from, by the last model" in compared.out
 
