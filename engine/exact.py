@@ -13,6 +13,7 @@ left out of the list, where nobody sees that they are. Not here: what a twin lea
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,13 @@ from numpy.typing import NDArray
 
 from audit import passport as passports
 from audit.commitments import Commitments
-from engine import reports
 from engine.bench import Bench
 from engine.learning import NOBODY
 from engine.planning import Planned
-from engine.quarantine import common_facts, costs_of, keeping, membership
+from engine.quarantine import common_facts, costs_of, keeping, membership, passport_of
 from engine.scale import UNIT
 from engine.stages import NOT_IN_TRIAL, People, gathered, label_scale, uncharged
 from engine.trainers import twins
-from engine.wording import reason_words
 from governance import builds
 from governance.builds import Build, required_approvals
 from policies.segment import Clusters, KRange, Propensity, Segment, Uplift, Value
@@ -136,25 +135,6 @@ def _facts(plan: Planned, required: int) -> dict[str, Any]:
 
 
 def _passport(bench: Bench, plan: Planned, build: Build, commitments: Commitments) -> passports.Passport:
-    prepared, snapshot = plan.prepared, plan.snapshot
-    digests = {what: digest.removeprefix("sha256:") for what, digest in prepared.digests.items()}
-    return passports.Passport(
-        segment=prepared.spec.name,
-        build=build.id,
-        purpose=prepared.spec.purpose,
-        spec=digests["spec"],
-        policy=digests["policy"],
-        contract=digests["contract"],
-        consent_root=commitments.root.hex(),
-        consent_leaves=commitments.size,
-        read_sets=reports.read_sets(prepared),
-        exclusions=passports.NoisyTable(
-            tuple(reason_words(reason) for reason in snapshot.values), tuple(snapshot.values.values()), snapshot.sigma
-        ),
-        snapshot=costs_of(bench.workspace, snapshot.reservation),
-        privacy=passports.Privacy("0", 0, prepared.policy.budgets.cap.delta, None, ASSURANCE, ()),
-        utility={},
-        fairness=(),
-        approvals=(),
-        recipients=(),
-    )
+    counted = costs_of(bench.workspace, plan.snapshot.reservation)
+    nothing = passports.Privacy("0", 0, plan.prepared.policy.budgets.cap.delta, None, ASSURANCE, ())
+    return replace(passport_of(plan.prepared, build, commitments, plan.snapshot, counted, nothing), recipients=())

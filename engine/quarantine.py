@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ from governance.accounting import epsilon_of
 from governance.admission import Admission, Reason
 from governance.builds import Build
 from governance.door import ReservationId
+from governance.snapshots import Snapshot
 from governance.store import Transaction
 from policies.documents import show_duration
 
@@ -59,14 +60,19 @@ def quarantine(
     with workspace.store.read() as session:
         transcript = budget.transcript(session, run.reservation.id)
         counted = budget.transcript(session, plan.snapshot.reservation)
-    costs = {"privacy": _privacy(run.reservation, transcript), "snapshot": costs_of(workspace, plan.snapshot.reservation)}
+    counting, training = costs_of(workspace, plan.snapshot.reservation), _privacy(run.reservation, transcript)
     members = membership(people.subjects, learned.assigned, [part.name for part in assessment.parts])
     with keeping(workspace, run.build, prepared, admission, members, people.subjects) as kept:
+        passport = replace(
+            passport_of(prepared, run.build, kept.commitments, plan.snapshot, counting, training),
+            utility={figure.name: figure.value for figure in assessment.utility},
+            fairness=described_fairness.evidence(assessment.fairness),
+        )
         facts = common_facts(prepared, required) | {
             "snapshot": {"id": plan.snapshot.id, "admitted": plan.snapshot.admitted, "sigma": plan.snapshot.sigma},
             "parts": [part.as_facts() for part in assessment.parts],
             "headline": assessment.headline,
-            "utility": {figure.name: figure.value for figure in assessment.utility},
+            "utility": dict(passport.utility),
             "verdict": assessment.verdict.value if assessment.verdict else None,
             "fairness": reports.plain(assessment.fairness),
             "privacy": {"epsilon": spec.asked.epsilon, "delta": spec.asked.delta},
@@ -74,7 +80,7 @@ def quarantine(
             "explanation": reports.plain(assessment.explanation),
             "highest_id": assessment.highest_id,
             "released_model": learned.released(),
-            "passport": passports.dump(_passport(plan, run, people, assessment, kept.commitments, costs)).decode(),
+            "passport": passports.dump(passport).decode(),
         }
         budget.settle(kept.write, run.reservation.id)
         index = audit_log.size(kept.write.connection)  # of the entry that `builds.quarantine` writes next
@@ -150,33 +156,30 @@ def common_facts(prepared: Prepared, required: int) -> dict[str, Any]:
     }
 
 
-def _passport(
-    plan: Planned,
-    run: Run,
-    people: People,
-    assessment: Assessment,
-    commitments: Commitments,
-    costs: dict[str, passports.Privacy],
+def passport_of(
+    prepared: Prepared, build: Build, commitments: Commitments, snapshot: Snapshot, counted: passports.Privacy, privacy: passports.Privacy
 ) -> passports.Passport:
-    prepared = plan.prepared
-    spec, snapshot = prepared.spec, plan.snapshot
+    """What follows of documents and of who was counted, for every kind of build; `counted`: what the snapshot cost, `privacy`: what the
+    build did. What was learned is not in it."""
+    spec = prepared.spec
+    digests = {what: digest.removeprefix("sha256:") for what, digest in prepared.digests.items()}
     return passports.Passport(
         segment=spec.name,
-        build=run.build.id,
+        build=build.id,
         purpose=spec.purpose,
-        spec=prepared.digests["spec"].removeprefix("sha256:"),
-        policy=prepared.digests["policy"].removeprefix("sha256:"),
-        contract=prepared.digests["contract"].removeprefix("sha256:"),
+        spec=digests["spec"],
+        policy=digests["policy"],
+        contract=digests["contract"],
         consent_root=commitments.root.hex(),
         consent_leaves=commitments.size,
         read_sets=reports.read_sets(prepared),
         exclusions=passports.NoisyTable(
             tuple(reason_words(reason) for reason in snapshot.values), tuple(snapshot.values.values()), snapshot.sigma
         ),
-        snapshot=costs["snapshot"],
-        privacy=costs["privacy"],
-        utility={figure.name: figure.value for figure in assessment.utility},
-        fairness=described_fairness.evidence(assessment.fairness),
+        snapshot=counted,
+        privacy=privacy,
+        utility={},
+        fairness=(),
         approvals=(),
         recipients=(spec.output.destination,) if spec.output.destination else (),
     )

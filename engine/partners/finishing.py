@@ -10,6 +10,7 @@ sweep, recall and erasure are those of every build; the passport names the contr
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -28,11 +29,10 @@ from engine.partners.attendance import trained
 from engine.partners.columns import modelled
 from engine.partners.home import Taking, unchanged
 from engine.prepared import Prepared
-from engine.quarantine import common_facts, costs_of, keeping, membership
+from engine.quarantine import common_facts, costs_of, keeping, membership, passport_of
 from engine.release import release
 from engine.stages import gathered
 from engine.trainers.partitions import Parts
-from engine.wording import reason_words
 from federated.replies import Code, RefusedError
 from federated.transcript import epsilon
 from governance import budget, builds
@@ -151,30 +151,13 @@ def _withheld(part: Mapping[str, Any], taking: Taking) -> bool:
 
 
 def _passport(bench: Bench, taking: Taking, came: Outcome, commitments: Commitments, head: Digest) -> passports.Passport:
-    prepared, snapshot, joint = taking.prepared, taking.snapshot, taking.agreed
-    spec, workspace = prepared.spec, bench.workspace
-    digests = {what: digest.removeprefix("sha256:") for what, digest in prepared.digests.items()}
+    prepared, snapshot, joint, workspace = taking.prepared, taking.snapshot, taking.agreed, bench.workspace
     cost = costs_of(workspace, taking.reservation.id)
     spent = sum((Fraction(charge.mu_squared) for charge in cost.transcript), Fraction(0))
-    me = passports.Partner(identity.keys(workspace).verifier.name, head.removeprefix("sha256:"), epsilon(spent, spec.asked.delta))
-    return passports.Passport(
-        segment=spec.name,
-        build=taking.build.id,
-        purpose=spec.purpose,
-        spec=digests["spec"],
-        policy=digests["policy"],
-        contract=digests["contract"],
-        consent_root=commitments.root.hex(),
-        consent_leaves=commitments.size,
-        read_sets=reports.read_sets(prepared),
-        exclusions=passports.NoisyTable(
-            tuple(reason_words(reason) for reason in snapshot.values), tuple(snapshot.values.values()), snapshot.sigma
-        ),
-        snapshot=costs_of(workspace, snapshot.reservation),
-        privacy=cost,
+    charged = epsilon(spent, prepared.spec.asked.delta)
+    me = passports.Partner(identity.keys(workspace).verifier.name, head.removeprefix("sha256:"), charged)
+    return replace(
+        passport_of(prepared, taking.build, commitments, snapshot, costs_of(workspace, snapshot.reservation), cost),
         utility=dict(came.utility),
-        fairness=(),
-        approvals=(),
-        recipients=(spec.output.destination,) if spec.output.destination else (),
         joint=passports.Joint(joint.contract.name, joint.digest.removeprefix("sha256:"), (me,)),
     )
