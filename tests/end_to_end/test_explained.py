@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import engine.bench
 from governance import budget
 from policies.segment import Segment
+from tests.fakes import SeededNoise
 from tests.scenes import GROUPS, OFFICER, Shop
 
 
@@ -25,7 +28,10 @@ def drawn(shop: Shop, segment: str) -> dict[str, float]:
 
 
 @pytest.mark.slow
-def test_a_rebuild_keeps_ids_and_names_and_counts_who_moved(out: Shop) -> None:
+def test_a_rebuild_keeps_ids_and_names_and_counts_who_moved(out: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = count(1)
+    monkeypatch.setattr(engine.bench, "SystemNoise", lambda: SeededNoise(next(seeds)))  # of system noise one build in twenty drifts
+    assert out.run("build", "groups").code == 0 and out.run("approve", "groups", by=OFFICER).code == 0
     before = out.newest("groups")
     for kept in (".consentric/builds", ".consentric/releases"):
         for path in (out.root / kept / before.id).glob("membership.*"):
@@ -41,8 +47,7 @@ def test_a_rebuild_keeps_ids_and_names_and_counts_who_moved(out: Shop) -> None:
     assert new == old | pinned
     told = after.facts["explanation"]
     assert [len(told[what]) for what in ("stayed", "came", "went", "drift")] == [3, 0, 0, 3]
-    drifted = [each["feature"] for each in told["drift"] if each["drifted"]]
-    assert len(drifted) <= 1  # noise makes one build in twenty say it, two features of three in fewer than one in a thousand
+    assert not any(each["drifted"] for each in told["drift"])
     moved = told["movement"]
     sizes = {part["id"]: part["size"] for part in after.facts["parts"]}
     for row, origin in enumerate(moved["origins"]):
@@ -55,7 +60,7 @@ def test_a_rebuild_keeps_ids_and_names_and_counts_who_moved(out: Shop) -> None:
     assert all(text in page for text in ("What separates them", "Who moved", "What drifted", "Our best", before.id))
     shown, compared = out.run("segments", "show", "groups"), out.run("segments", "diff", before.id, after.id)
     assert "what separates it" in shown.out
-    assert (f"drifted: {drifted[0]}" if drifted else "no feature drifted beyond the noise") in shown.out
+    assert "no feature drifted beyond the noise" in shown.out
     assert "stayed: S1 Our best" in compared.out
     assert "from, by the last model" in compared.out
 
