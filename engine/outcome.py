@@ -7,13 +7,12 @@ whole numbers for which RFC 8785 has none.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from audit import verify
-from policies.documents import Digest
+from policies.documents import Digest, digest_of
 
 _Words = Annotated[str, Field(max_length=4000)]
 
@@ -52,7 +51,7 @@ class Outcome(_Told):
 
     def digest(self) -> Digest:
         """Of `canonical()`."""
-        return Digest("sha256:" + hashlib.sha256(self.canonical()).hexdigest())
+        return digest_of(self.canonical())
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

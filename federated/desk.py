@@ -14,7 +14,6 @@ Not here: what a partner keeps on disk (`Book`, `federated.seat.Memory`), who ca
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -26,7 +25,7 @@ from federated.masking import Ring
 from federated.messages import Keys, Opening, Step, Survivors, Terms
 from federated.partner import Partner, Sitting
 from federated.replies import Code, RefusedError
-from policies.documents import Digest
+from policies.documents import Digest, digest_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +127,7 @@ class Desk:
         """See above; never raises."""
         with self._turn:
             try:
-                digest = Digest("sha256:" + hashlib.sha256(request).hexdigest())
+                digest = digest_of(request)
                 known = self._book.answered(digest)
                 if known is not None:
                     return known

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from federated.contract import Agreed
 from federated.masking import Round
 from governance.door import DoorError, Grant, Query
-from policies.documents import Digest
+from policies.documents import Digest, digest_of
 
 NUMBERS = frozenset({"|b1", "|i1", "|u1", *(f"<{kind}{size}" for kind in "iu" for size in (2, 4, 8)), "<f4", "<f8"})
 """Types of numbers that parameters may hold, little-endian."""
@@ -45,7 +45,7 @@ class Asked:
             "shape": [int(each) for each in query.shape],
             "step": str(query.step),
         }
-        return Digest("sha256:" + hashlib.sha256(rfc8785.dumps(whole)).hexdigest())
+        return digest_of(rfc8785.dumps(whole))
 
     def round(self, agreed: Agreed) -> Round:
         """The round in which it is answered under a contract."""

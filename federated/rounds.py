@@ -8,7 +8,6 @@ partners refuse (`federated.seat`). Not here: who carries messages (`federated.c
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from federated.payloads import SEALED_BYTES, SIGNATURE_BYTES
 from federated.questions import Asked
 from federated.replies import LOST, AbortedError, Code, RefusedError
 from federated.shares import possible
-from policies.documents import Digest
+from policies.documents import Digest, digest_of
 
 Answer = TypeVar("Answer")
 
@@ -162,7 +161,7 @@ def finish(
     """Tell every partner what came of it: the released joint model, as canonical JSON. Gives what each signed that it got, and why others
     did not, who may be told again."""
     request = wire.Message(agreed.digest, 0, Step.FINISH, (payloads.write_once(randomness), [outcome]))
-    expected = agreed.digest, Digest("sha256:" + hashlib.sha256(outcome).hexdigest())
+    expected = agreed.digest, digest_of(outcome)
     verifiers = {verifier.name: verifier for verifier in agreed.contract.identities}
 
     def signed(name: str, reply: wire.Message) -> Acknowledgement:

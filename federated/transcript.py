@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import base64
 import errno
-import hashlib
 import json
 import math
 import os
@@ -34,7 +33,7 @@ from audit.failpoint import reach
 from audit.merkle import IntegrityError
 from governance.accounting import RESERVED_DRAWS, epsilon_of
 from governance.key_files import sync
-from policies.documents import Digest
+from policies.documents import Digest, digest_of
 
 ENTRY = "application/vnd.consentric.transcript.entry+json"
 """Type of what is signed: no entry is ever taken for another statement by the same key."""
@@ -111,11 +110,6 @@ def written(entry: Entry, signer: Signer) -> bytes:
     return rfc8785.dumps({"entry": json.loads(said), "signature": base64.b64encode(signer.key.sign(pae(ENTRY, said))).decode()})
 
 
-def digest(line: bytes) -> Digest:
-    """Of a line or a payload."""
-    return Digest("sha256:" + hashlib.sha256(line).hexdigest())
-
-
 @dataclass(frozen=True, slots=True)
 class Verified:
     """A transcript as a verifier sees it. `findings`: what is wrong, none if it holds; `head`: digest of the last line."""
@@ -153,7 +147,7 @@ def verify(raw: bytes, key: Verifier, head: Digest | None = None) -> Verified:
             entries.append(entry)
         except IntegrityError as error:
             findings.append(f"line {number + 1}: {error}")
-        before = digest(line)
+        before = digest_of(line)
         known = known or before == head
     found = Verified(tuple(entries), (), before)
     if not known:
@@ -214,7 +208,7 @@ class TranscriptFile:
         raw = os.pread(self._file, os.fstat(self._file).st_size, 0)
         whole = raw[: raw.rfind(b"\n") + 1]
         os.ftruncate(self._file, len(whole))
-        found = verify(whole, signer.verifier, head=digest(whole.split(b"\n")[-2]) if whole else None)
+        found = verify(whole, signer.verifier, head=digest_of(whole.split(b"\n")[-2]) if whole else None)
         if whole and (found.findings or found.entries[0].contract != contract):
             raise IntegrityError(f"transcript `{path}`: {'; '.join(found.findings) or 'is of another contract'}")
         self.entries, self.head = list(found.entries), found.head
@@ -243,7 +237,7 @@ class TranscriptFile:
         reach("transcript:after-sync")
         self.entries.append(entry)
         self.payloads[left.request] = left.payload
-        self.head = digest(line)
+        self.head = digest_of(line)
         return self.head
 
     def end(self, at: str) -> Digest:

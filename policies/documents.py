@@ -90,6 +90,11 @@ ByPlace = Annotated[dict[str, Said], AfterValidator(_apart)]
 """What is said for places, and under `default` for the rest."""
 
 
+def digest_of(data: bytes) -> Digest:
+    """SHA-256, as digests are written."""
+    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
+
+
 class Document(BaseModel):
     """Base of everything people write: unknown fields are errors, values cannot change after reading."""
 
@@ -102,4 +107,4 @@ class Document(BaseModel):
 
     def digest(self) -> Digest:
         """SHA-256 of `canonical()`."""
-        return Digest("sha256:" + hashlib.sha256(self.canonical()).hexdigest())
+        return digest_of(self.canonical())

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from audit import joint_page as page
 from audit import joint_passport as passports
-from audit import log as audit_log
 from audit.checkpoint import Verifier
 from audit.joint_passport import JointPassport, Share
 from audit.passport import Charge, Privacy, prove
@@ -23,12 +22,12 @@ from engine.workspace import Workspace
 from federated.acknowledgement import Acknowledgement
 from federated.contract import Agreed, Collaboration
 from federated.shares import Sharing
-from governance.accounting import RESERVED_DRAWS, epsilon_of
+from federated.transcript import epsilon
+from governance import entries
+from governance.accounting import epsilon_of
 
 DRAFT, PASSPORT = "released.json", "passport.json"
 """In a run's folder: what the log names, and what is signed once it does."""
-
-SUBJECTS = "how many subjects there are at all partners"
 
 
 def passport_of(agreed: Agreed, result: Result, acknowledged: Mapping[str, Acknowledgement]) -> JointPassport:
@@ -124,16 +123,6 @@ def write_page(workspace: Workspace, agreed: Agreed, result: Result, acknowledge
     return path
 
 
-def spent(contract: Collaboration, mu_squared: Fraction) -> float:
-    """ε of what a partner charged, at as many draws as its reservation has."""
-    return epsilon_of(mu_squared, RESERVED_DRAWS, contract.privacy.delta) if mu_squared else 0.0
-
-
-def factor(contract: Collaboration) -> Fraction:
-    """What a partner charges, over what the noise of a sum says."""
-    return Sharing.of(contract).factor
-
-
 def missed(result: Result, partner: str) -> Fraction:
     """μ² of the questions in whose rounds a partner was lost."""
     return sum((Fraction(asked.charged) for asked in result.asked if partner in asked.without), Fraction(0))
@@ -146,12 +135,12 @@ def due(result: Result, partner: str) -> Fraction:
 
 def _share(contract: Collaboration, verifier: Verifier, said: Acknowledgement, missed: Fraction) -> Share:
     head = said.head.removeprefix("sha256:")
-    return Share(verifier.name, str(verifier), head, str(said.spent), spent(contract, said.spent), str(missed))
+    return Share(verifier.name, str(verifier), head, str(said.spent), epsilon(said.spent, contract.privacy.delta), str(missed))
 
 
 def _charge(contract: Collaboration, asked: Asked) -> Charge:
     """`sigma`: of the noise that hides a subject from the most who may collude, in units of what it moves the sum by at one partner."""
-    sigma = asked.bound / float(Fraction(asked.mu_squared) * factor(contract)) ** 0.5
+    sigma = asked.bound / float(Fraction(asked.mu_squared) * Sharing.of(contract).factor) ** 0.5
     return Charge(asked.path, asked.step, asked.part, asked.charged, asked.bound, sigma, asked.draws)
 
 
@@ -163,11 +152,12 @@ def _part(part: Described, floor: int) -> Part:
 def _what(asked: Asked) -> str:
     _, _, path = asked.path.partition("/")
     share = path.split("/")[0]
-    words = SUBJECTS if share == "subjects" else WHAT.get(path, WHAT.get(share, share))
+    words = terms.SHARES[share] if share == "subjects" else WHAT.get(path, WHAT.get(share, share))
     return words if path == share else f"{words}: {path.removeprefix(share + '/')}"
 
 
 def _entry(workspace: Workspace, facts: Mapping[str, str]) -> int | None:
+    holding = [entries.pair(name, value) for name, value in facts.items()]
     with workspace.store.read() as session:
-        entries = (entry for entry in audit_log.backwards(session.connection()) if facts.items() <= entry.parsed["facts"].items())
-        return next((entry.index for entry in entries if entry.parsed["action"] == passports.RELEASED), None)
+        found = entries.find(session.connection(), passports.RELEASED, holding=holding, last=1)
+    return found[0].index if found else None

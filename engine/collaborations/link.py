@@ -81,10 +81,10 @@ def serve(bench: Bench, agreed: Agreed, place: Place, stop: threading.Event, con
         partial.write_bytes(files.ca.read_bytes())
     with workspace.store.transaction("collaboration") as write:
         write.record("collaboration.served", contract=agreed.digest, listens=f"{place.host}:{place.port}")
-    link = SuperLink(_folder(workspace, agreed), files, place.host, place.port)
+    link = SuperLink(place_of, files, place.host, place.port)
     with link:
         reached = "127.0.0.1" if place.host in ("0.0.0.0", "::") else place.host
-        with whole_file(_folder(workspace, agreed) / ADDRESS, "collaboration-file") as partial:
+        with whole_file(place_of / ADDRESS, "collaboration-file") as partial:
             partial.write_text(json.dumps({"address": _address(reached, place.port)}))
         given = f"--link {_address(place.names[0], place.port)} --ca {authority(workspace, agreed.contract)}"
         bench.progress(f"the link serves at {link.address}; partners take part with {given}")

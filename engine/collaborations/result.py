@@ -70,8 +70,8 @@ class Result:
     uplift: Uplift | None = None
 
     def canonical(self) -> bytes:
-        """Canonical JSON."""
-        return canonical(_adapter().dump_python(self, mode="json"))
+        """Canonical JSON, as of passports: RFC 8785 has no whole numbers from 2^53 on, which models have."""
+        return verify.canonical(_adapter().dump_python(self, mode="json"))
 
     @classmethod
     def parse(cls, raw: bytes) -> Result:
@@ -88,12 +88,7 @@ class Result:
 def told(result: Result) -> Outcome:
     """What partners are told of it."""
     parts = [JointPart.model_validate(part.as_facts()) for part in result.parts]
-    return Outcome(model=json.loads(canonical(result.model)), parts=parts, headline=result.headline, utility=_figures(result))
-
-
-def canonical(plain: Any) -> bytes:
-    """Canonical JSON, as of passports: RFC 8785 has no whole numbers from 2^53 on, which models have."""
-    return verify.canonical(plain)
+    return Outcome(model=json.loads(verify.canonical(result.model)), parts=parts, headline=result.headline, utility=_figures(result))
 
 
 def _figures(result: Result) -> dict[str, float]:

@@ -16,8 +16,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from audit import verify
 from engine.answers import AnsweringCohort, Answers, digest
-from engine.collaborations.result import Asked, canonical
+from engine.collaborations.result import Asked
 from engine.workspace import Workspace
 from federated import wire
 from federated.contract import Agreed
@@ -70,7 +71,7 @@ class Rounds:
 
     def cohort(self, model: Mapping[str, object] | None = None) -> PartnersCohort:
         """Partners as a trainer sees them; with a released model, of which each works out columns at home."""
-        return PartnersCohort(self, b"" if model is None else canonical(model))
+        return PartnersCohort(self, b"" if model is None else verify.canonical(model))
 
     def meet(self) -> None:
         """Ask every partner for its next round. Raises CollaborationError while too few are there."""

@@ -7,14 +7,15 @@ from fractions import Fraction
 from typing import Any
 
 from engine.answers import Answers, empty
-from engine.collaborations import evidence, running
+from engine.collaborations import running
 from engine.collaborations.contracts import Envelope
 from engine.collaborations.result import Asked
 from engine.collaborations.rounds import over
 from engine.collaborations.running import Ran
 from engine.workspace import Workspace
 from federated.contract import Agreed
-from federated.shares import whole
+from federated.shares import Sharing, whole
+from federated.transcript import epsilon
 
 COLUMNS = ("round", "what", "state", "μ² charged", "without")
 
@@ -40,7 +41,7 @@ def status_of(workspace: Workspace, envelope: Envelope) -> Status:
         silent = [verifier.name for verifier in agreed.contract.identities if verifier.name not in have]
         told = f"the joint model is there: {result.headline}"
         told += f"; {', '.join(silent)} does not have it yet: consentric collaboration run" if silent else "; every partner has it"
-        data = {name: {"epsilon": evidence.spent(agreed.contract, said.spent), "head": said.head} for name, said in have.items()}
+        data = {name: {"epsilon": epsilon(said.spent, agreed.contract.privacy.delta), "head": said.head} for name, said in have.items()}
         return _status(agreed, "learned", [_answered(asked) for asked in result.asked], told, {"partners": data, "silent": silent})
     if empty(place / running.ANSWERS):
         return _status(agreed, "agreed", [], "nobody ran it yet", {})
@@ -83,7 +84,7 @@ def ran_text(agreed: Agreed, ran: Ran) -> str:
 
 def _status(agreed: Agreed, state: str, rows: list[tuple[str, ...]], text: str, more: dict[str, Any]) -> Status:
     charged = sum((Fraction(row[3]) for row in rows if row[3]), Fraction(0))
-    share = float(charged / (whole(agreed.contract).mu_squared * evidence.factor(agreed.contract)))
+    share = float(charged / (whole(agreed.contract).mu_squared * Sharing.of(agreed.contract).factor))
     shown = tuple((*row[:3], f"{float(Fraction(row[3])):.3g}" if row[3] else "", row[4]) for row in rows)
     data = {"collaboration": agreed.contract.name, "contract": agreed.digest, "state": state, "share_charged": share}
     rounds = [dict(zip(("round", "what", "state", "charged", "without"), row, strict=True)) for row in rows]

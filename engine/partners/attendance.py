@@ -48,14 +48,13 @@ class Attendance:
 
     def people(self, round: int) -> People:
         """Those who may be used now, with features of now where that is not who could be used the last time."""
-        admission = admit(self._bench, self._reading)
-        while self._people is None or self._lawful(admission) != self._known:
-            lawful = self._lawful(admission)
+        admission, lawful = self._now()
+        while self._people is None or lawful != self._known:
             with minimise(self._bench, self._reading, admission) as inside:
                 people = features(self._bench, self._reading, inside)
             self._record = self._committed(round, admission, people)
             self._people, self._known = people, lawful
-            admission = admit(self._bench, self._reading)  # whoever left while features were computed
+            admission, lawful = self._now()  # whoever left while features were computed
         return self._people
 
     def evidence(self) -> dict[str, Any]:
@@ -65,13 +64,13 @@ class Attendance:
             return {}
         return {"considered_since": record.round, "consent_root": record.root, "consent_leaves": record.leaves}
 
-    def _lawful(self, admission: Admission) -> bytes:
-        """A digest of what may be used: who is registered, why each is in or out, and of whom rows are used by their day, which days."""
-        prepared = self._reading.prepared
+    def _now(self) -> tuple[Admission, bytes]:
+        """With a digest of what may be used: who is registered, why each is in or out, and the days by which rows of some are used."""
+        admission, prepared = admit(self._bench, self._reading), self._reading.prepared
         found = [admission.reasons.select(["subject", "reason"])]
         if self._reading.extraction.consented:
             found.append(intervals_of(self._bench.workspace, prepared.contract, prepared.rules, prepared.spec.purpose))
-        return _digest(found)
+        return admission, _digest(found)
 
     def _committed(self, round: int, admission: Admission, people: People) -> Record:
         workspace, room = self._bench.workspace, self._reading.prepared.contract.subject.max_subjects

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from engine.files import whole_file
-from federated import transcript
 from federated.desk import Leaving
 from federated.masking import Round
 from federated.messages import Step
@@ -24,7 +23,7 @@ from federated.transcript import Left, TranscriptFile
 from governance.journal import Journal
 from governance.key_files import make_folder
 from governance.store import Store, stamp
-from policies.documents import Digest
+from policies.documents import Digest, digest_of
 
 ANSWERED = "collaboration.answered"
 """Action of the log."""
@@ -84,7 +83,7 @@ class DurableBook:
         if request not in self._left.payloads or not path.exists():
             return None
         reply = path.read_bytes()
-        return reply if transcript.digest(reply) == self._left.payloads[request] else None
+        return reply if digest_of(reply) == self._left.payloads[request] else None
 
     def keep(self, leaving: Leaving, reply: bytes) -> None:
         """See `Book.keep`."""
@@ -96,7 +95,7 @@ class DurableBook:
             leaving.round,
             leaving.step,
             leaving.request,
-            transcript.digest(reply),
+            digest_of(reply),
             len(reply),
             None if leaving.code is None else str(leaving.code),
             leaving.path or "",

@@ -9,13 +9,13 @@ again. One process takes part at a time.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.answers import hold
 from engine.bench import Bench
 from engine.gates import refusal
 from engine.partners import faults, finishing, identity, joining
@@ -30,12 +30,13 @@ from federated.contract import Agreed, agreed
 from federated.courier import Answerer
 from federated.desk import Desk
 from federated.partner import Partner
-from federated.transcript import TranscriptFile, digest
+from federated.transcript import TranscriptFile
 from governance import budget, builds, entries, partnerships, snapshots
 from governance.builds import Build, Status
 from governance.key_files import make_folder
 from governance.partnerships import Partnership
 from governance.store import stamp
+from policies.documents import digest_of
 
 PLACE, TRANSCRIPT, REPLIES = "partnerships", "transcript.jsonl", "replies"
 """Folder of the folders of collaborations, and what is in each."""
@@ -94,7 +95,7 @@ def taking_part(bench: Bench, name: str, finished: Callable[[Build], None] = lam
                 head = left.head
                 with faults.kept(workspace):
                     finished(finishing.finish(bench, taking, told, head))
-                return Acknowledgement(contract.digest, digest(told), head, home.spent()).signed(signer)
+                return Acknowledgement(contract.digest, digest_of(told), head, home.spent()).signed(signer)
 
             yield Participation(Desk(Partner(contract, signer, home, memory), book, finish).answer, memory)
             _end(workspace, taking, left)
@@ -193,12 +194,8 @@ def _alone(kept: Path) -> Iterator[Path]:
     """Held while the block runs. Raises WorkspaceError where another process holds it."""
     make_folder(kept.parent)
     make_folder(kept)
-    handle = os.open(kept, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise WorkspaceError(f"another process takes part in `{kept.name}` already; one is enough, end it with Ctrl-C") from None
+    if (handle := hold(kept)) is None:
+        raise WorkspaceError(f"another process takes part in `{kept.name}` already; one is enough, end it with Ctrl-C")
     try:
         yield kept
     finally:

@@ -33,13 +33,13 @@ from federated.desk import Desk, MemoryBook
 from federated.partner import Partner
 from federated.replies import AbortedError
 from federated.seat import ShortMemory
-from federated.transcript import Verified, digest, verify
+from federated.transcript import Verified, verify
 from governance.budget import Status as Money
 from governance.builds import Status
 from governance.door import MemoryMeter, ReservationId
 from governance.principals import UNSAFE_VARIABLE
 from governance.tables import DrawRow, ReservationRow
-from policies.documents import Digest
+from policies.documents import Digest, digest_of
 from tests.failpoints import names
 from tests.fakes import ZeroNoise
 from tests.homes import MARKS, OURS, Home, Homes
@@ -121,7 +121,7 @@ class World:
         logged = {entry["facts"]["payload"] for entry in self.shop.log() if entry["action"] == "collaboration.answered"}
         for request, replies in self.said.items():
             (reply,) = replies
-            assert (digest(request), digest(reply)) in left and digest(reply) in logged
+            assert (digest_of(request), digest_of(reply)) in left and digest_of(reply) in logged
         vectors = [entry.left for entry in found.entries if entry.left.charged is not None]
         assert len({vector.payload for vector in vectors}) == len(vectors)
         marks = self.shop.root.parent / "marks"
@@ -155,7 +155,7 @@ def begin(ready: tuple[list[House], Agreed], at: Path) -> World:
     signer = identity.signer(other.shop.workspace())
 
     def finished(told: bytes) -> bytes:
-        return Acknowledgement(contract.digest, digest(told), Digest("sha256:head"), Fraction(0)).signed(signer)
+        return Acknowledgement(contract.digest, digest_of(told), Digest("sha256:head"), Fraction(0)).signed(signer)
 
     desk = Desk(Partner(contract, signer, household, ShortMemory()), MemoryBook(), finished)
     return World(mine.shop.copy(at / "shop"), contract, desk)

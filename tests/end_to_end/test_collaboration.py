@@ -14,10 +14,10 @@ import yaml
 from audit import joint_passport
 from engine.bench import Bench
 from engine.collaborations import contracts, running
-from federated import transcript
 from federated.contract import read_collaboration
 from governance.builds import Status
 from governance.principals import UNSAFE_VARIABLE
+from policies.documents import digest_of
 from policies.reading import DocumentError
 from tests.fakes import ZeroNoise
 from tests.joint import LEADER, leader, opened
@@ -85,7 +85,7 @@ def test_three_houses_learn_together_and_each_releases_its_own(three: list[House
         assert build.status is Status.QUARANTINED and [part["name"] for part in build.facts["parts"]] == [p.name for p in ran.result.parts]
         kept = house.shop.root / ".consentric" / "partnerships" / "joint" / "transcript.jsonl"
         lines = kept.read_bytes().splitlines()
-        assert f"sha256:{share.head}" in {transcript.digest(line) for line in lines}  # the head that it gave is a line of its transcript
+        assert f"sha256:{share.head}" in {digest_of(line) for line in lines}  # the head that it gave is a line of its transcript
         assert house.shop.run("approve", "groups", by=OFFICER).code == 0 and house.shop.verify() == 0
     shown = led(root, "collaboration", "status", "joint", "--json").data
     assert shown["state"] == "learned" and shown["share_charged"] == pytest.approx(1) and not shown["silent"]

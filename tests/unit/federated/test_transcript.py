@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.checkpoint import Signer
 from audit.merkle import IntegrityError
-from federated.transcript import Entry, Left, TranscriptFile, digest, epsilon, verify, written
-from policies.documents import Digest
+from federated.transcript import Entry, Left, TranscriptFile, epsilon, verify, written
+from policies.documents import Digest, digest_of
 from tests.collaborations import signers
 
 ME, SOMEBODY = signers(2)
@@ -26,7 +26,7 @@ AT = "2026-11-22T10:00:00.000000Z"
 def left(number: int) -> Left:
     """Keys and vectors in turn; each vector costs 1/8, and the last reply is a refusal."""
     vector = number % 2 == 1
-    request, payload = digest(b"asked %d" % number), digest(b"said %d" % number)
+    request, payload = digest_of(b"asked %d" % number), digest_of(b"said %d" % number)
     charged = Fraction(1, 8) if vector else None
     code = "refused" if number == 6 else None
     step = "vector" if vector else "keys"
@@ -52,7 +52,7 @@ def test_it_holds_and_says_what_left(tmp_path: Path) -> None:
     assert found.findings == () and found.ended
     assert [entry.left for entry in found.entries[:-1]] == [left(number) for number in range(7)]
     assert found.entries[-1].epsilon == epsilon(Fraction(3, 8), DELTA) > found.entries[1].epsilon > 0
-    assert found.head == digest(raw.splitlines()[-1])
+    assert found.head == digest_of(raw.splitlines()[-1])
 
 
 def test_every_change_of_a_byte_is_found(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_cut_is_found_wherever_it_is(tmp_path: Path) -> None:
 
 def test_one_that_has_not_ended_holds_up_to_a_head_that_somebody_has(tmp_path: Path) -> None:
     whole = lines(kept(tmp_path))
-    open_, head = b"".join(whole[:-1]), digest(whole[3].rstrip(b"\n"))
+    open_, head = b"".join(whole[:-1]), digest_of(whole[3].rstrip(b"\n"))
     assert "has not ended" not in str(verify(open_, ME.verifier, head).findings)
     assert verify(open_, ME.verifier, head).findings == () and not verify(open_, ME.verifier, head).ended
     assert verify(b"".join(whole[:3]), ME.verifier, head).findings  # cut before what somebody saw
@@ -112,7 +112,7 @@ def chained(entries: list[Entry]) -> bytes:
     before, raw = Digest(""), b""
     for entry in entries:
         line = written(replace(entry, before=before), ME)
-        before, raw = digest(line), raw + line + b"\n"
+        before, raw = digest_of(line), raw + line + b"\n"
     return raw
 
 
