@@ -107,14 +107,15 @@ class Partner:
 
     def seat(self, asked: Asked) -> Seat:
         """(1) The contract holds today and has the round; (2) the question is one that it allows, of a step that is registered here, and
-        answers for a made-up subject; (3) the partner's own rules say yes; (4) the round is a new one."""
+        answers for as many made-up subjects as it is ever asked about at once; (3) the partner's own rules say yes; (4) the round is
+        a new one."""
         contract = self.agreed.contract
         if self._clock() > contract.expires or not 1 <= asked.number <= contract.rounds:
             raise RefusedError(Code.CONTRACT)
         if asked.query.bound > contract.clip or asked.query.size > RESERVED_DRAWS:
             raise RefusedError(Code.QUESTION)
         try:
-            rehearse(asked.query, self._home.shapes(asked.model))
+            rehearse(asked.query, self._home.shapes(asked.model), steady=True)
             Sharing.of(contract).share_sigma(asked.grant)
         except (DoorError, ArithmeticError):  # noise beyond what a float holds is too large or too small, too
             raise RefusedError(Code.QUESTION) from None
