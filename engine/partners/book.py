@@ -19,7 +19,7 @@ from federated.desk import Leaving
 from federated.masking import Round
 from federated.messages import Step
 from federated.replies import Code, RefusedError
-from federated.transcript import Left, TranscriptFile
+from federated.transcript import Entry, Left, TranscriptFile
 from governance.journal import Journal
 from governance.key_files import make_folder
 from governance.store import Store, stamp
@@ -30,13 +30,15 @@ ANSWERED = "collaboration.answered"
 
 
 class DurableMemory:
-    """Rounds that began and keys that were met, a line each. See `federated.seat.Memory`."""
+    """Rounds that began and keys that were met, a line each. See `federated.seat.Memory`. `left`: the transcript's entries, so that
+    a file that was lost is no way back to a round of which keys left."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, left: Sequence[Entry] = ()) -> None:
         self._journal = Journal(path, "round")
         self._journal.create()
         told = [json.loads(line) for line in self._journal.lines()]
-        self._last = max((line["round"] for line in told if "round" in line), default=0)
+        begun = [entry.left.round for entry in left if entry.left.step == Step.KEYS and entry.left.code is None]
+        self._last = max([*begun, *(line["round"] for line in told if "round" in line)], default=0)
         self._keys = {key for line in told for key in line.get("keys", ())}
 
     @property
@@ -89,7 +91,7 @@ class DurableBook:
         """See `Book.keep`."""
         if leaving.step == Step.KEYS and leaving.code is None:
             self._forget()
-        with whole_file(self._path(leaving.request), "reply") as partial:
+        with whole_file(self._path(leaving.request), "reply", private=True) as partial:
             partial.write_bytes(reply)
         left = Left(
             leaving.round,

@@ -88,7 +88,7 @@ def taking_part(bench: Bench, name: str, finished: Callable[[Build], None] = lam
             _resume(bench, taking, left, kept / REPLIES)
             attendance = Attendance(bench, taking, taking.build.id)
             home = PartnerHome(bench, taking, attendance)
-            memory = DurableMemory(kept / "rounds")
+            memory = DurableMemory(kept / "rounds", left.entries)
             book = DurableBook(workspace.store, kept / REPLIES, name, left, home.spent, attendance.evidence, bench.progress)
 
             def finish(told: bytes) -> bytes:

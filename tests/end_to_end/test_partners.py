@@ -16,7 +16,7 @@ import pytest
 from audit import verify
 from engine import assess
 from engine.outcome import Outcome
-from engine.partners import finishing, identity
+from engine.partners import finishing, identity, participation
 from engine.partners.book import DurableBook
 from engine.partners.home import PartnerHome
 from federated import rounds, wire
@@ -234,6 +234,12 @@ def test_whoever_withdraws_between_two_rounds_is_absent_from_the_second(two: lis
     assert two[0].shop.run("partner", "check", str(tmp_path / f"{leaving}-1.json"), "--key", other).code == 6
     absent = two[0].shop.run("partner", "prove", NAME, "--round", "1", "--subject", "nobody", "--to", str(tmp_path / "x"), by=OFFICER)
     assert absent.code == 2 and "no leaf" in absent.err
+    kept = participation.folder(two[0].shop.workspace(), NAME)
+    (kept / "rounds").unlink()
+    with at_work(two[:1]) as there:
+        assert there["p0"].memory.last == 3  # no round begins twice because a file was lost
+    private = [path for place in (kept, two[0].shop.root / ".consentric" / "rounds") for path in (place, *place.rglob("*"))]
+    assert len(private) > 5 and not [path for path in private if path.stat().st_mode & 0o077]
     assert two[0].shop.run("partner", "prove", NAME, "--round", "1", "--subject", leaving, "--to", str(tmp_path / "x")).code == 3
 
 
