@@ -3,8 +3,8 @@
     number and question (log, then journal) ──> partners sign keys ──> journal: from here on partners charge ──> vectors ──> sum
     ──> log ──> answer (journal) ──> trainer
 
-A coordinator that was killed, or whose partners did not answer, asks a round again from its first step, under its number: partners who
-still sit in it give the same bytes, and the sum is the same. A partner that was killed may have forgotten its seat, and says so. Where
+A coordinator that was killed, or whose partners did not answer, asks a round again from its first step, under its number: partners give
+the same bytes, whether they were killed meanwhile or not, and the sum is the same. Some partner may refuse, by its rules of now. Where
 nobody had been asked for a vector, nobody charged, and the question goes into a new round; where somebody had, the question is paid and its
 answer lost: it cannot be asked a second time within the contract's budget, and the run is over. Nothing is ever drawn twice for one
 charge.

@@ -129,13 +129,22 @@ def test_killed_at_every_message_it_ends_as_if_it_had_not_been(
         assert place.meter.spent == whole[1].places[name].meter.spent
 
 
-def test_a_partner_that_forgot_its_seat_when_others_may_have_paid_ends_the_run(workspace: Workspace) -> None:
+def test_a_partner_that_is_killed_after_every_step_takes_its_seat_again(workspace: Workspace) -> None:
+    courier = there()
+    courier.after = lambda number, step: courier.places["p2"].start() if number > 1 else None
+    ran = run(workspace, AGREED, courier)
+    for place in courier.places.values():
+        assert sum(place.meter.spent.values()) == place.meter.limit
+    assert not [entry for entry in actions(workspace) if entry["action"] == "collaboration.round.aborted"] and ran.result.asked
+
+
+def test_a_partner_that_lost_its_seat_when_others_may_have_paid_ends_the_run(workspace: Workspace) -> None:
     courier = there()
 
     def die(number: int, step: Step) -> None:
         if (number, step) == (3, Step.VECTOR):
             courier.before = lambda _number, _step: None
-            courier.places["p1"].start()
+            courier.places["p1"].lose()
             raise Killed  # what is about to leave may have left
 
     courier.before = die
@@ -145,7 +154,7 @@ def test_a_partner_that_forgot_its_seat_when_others_may_have_paid_ends_the_run(w
         run(opened(workspace.root), AGREED, courier)
 
 
-def test_a_partner_that_forgot_its_seat_before_anybody_paid_gets_another_round(workspace: Workspace) -> None:
+def test_a_partner_that_lost_its_seat_before_anybody_paid_gets_another_round(workspace: Workspace) -> None:
     courier = there()
 
     def die(number: int, step: Step) -> None:
@@ -187,7 +196,7 @@ def test_a_partner_that_did_not_answer_after_others_paid_is_asked_the_same_again
 
 def test_what_was_paid_and_lost_is_never_asked_again(workspace: Workspace) -> None:
     courier = there()
-    courier.before = lambda number, step: courier.places["p2"].start() if (number, step) == (2, Step.VECTOR) else None
+    courier.before = lambda number, step: courier.places["p2"].lose() if (number, step) == (2, Step.VECTOR) else None
     with pytest.raises(OverError, match="round 2 was aborted, `p2`: order"):
         run(workspace, AGREED, courier)
     courier.before = lambda _number, _step: None

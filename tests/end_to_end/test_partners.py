@@ -14,20 +14,24 @@ import pyarrow.parquet as pq
 import pytest
 
 from audit import verify
+from audit.merkle import IntegrityError
 from engine import assess
 from engine.outcome import Outcome
 from engine.partners import finishing, identity, participation
 from engine.partners.book import DurableBook
 from engine.partners.home import PartnerHome
 from federated import rounds, wire
+from federated import transcript as transcripts
 from federated.cohort import FederatedCohort
 from federated.contract import Collaboration, agreed
 from federated.flower.certificates import authority
 from federated.messages import Step
 from federated.questions import Asked
 from federated.replies import AbortedError
+from federated.transcript import Left, TranscriptFile
 from governance import key_backup
 from governance.builds import Status
+from policies.documents import Digest
 from tests.fakes import ZeroNoise
 from tests.partnerships import NAME, House, at_work, contract_of, courier, houses, how_many, joined, outcome, signed
 from tests.scenes import ADS, ANALYST, OFFICER, POLICY, REFUSING, SUBJECTS, Shop
@@ -298,7 +302,7 @@ def test_below_its_own_noisy_floor_it_does_not_begin_and_says_nothing(two: list[
 
 @pytest.mark.slow
 def test_a_reply_that_the_log_does_not_have_is_not_said_when_it_is_asked_again(two: list[House], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that is full for a moment: the coordinator asks once more, with the same bytes."""
+    """A disk that is full for a moment: the coordinator asks once more, with the same bytes. What was charged for it is charged once."""
     contract = joined(two)
     asked = wire.Message(contract.digest, 0, Step.HELLO, ({"once": "0" * 32}, [])).encoded()
     with at_work(two[:1]) as there:
@@ -311,6 +315,32 @@ def test_a_reply_that_the_log_does_not_have_is_not_said_when_it_is_asked_again(t
             assert there["p0"].answer(asked) == b"" and not answered(two[0])
         assert there["p0"].answer(asked)
         assert [facts["entry"] for facts in answered(two[0])] == [1]
+    with at_work(two, ZeroNoise()) as there, monkeypatch.context() as later:
+        cohort = FederatedCohort(contract, courier(there))
+        whole = TranscriptFile.append
+
+        def once(file: TranscriptFile, left: Left, at: str) -> Digest:
+            if left.step == Step.VECTOR and drawn(two[0]):
+                later.undo()
+                raise OSError(28, "no space left on device")
+            return whole(file, left, at)
+
+        later.setattr(TranscriptFile, "append", once)
+        with pytest.raises(AbortedError, match="`p0`: lost"):
+            how_many(cohort, cohort.grant().split(first=1, second=1)["first"])
+        assert len(drawn(two[0])) == 1
+    with at_work(two, ZeroNoise()) as there:  # as other processes
+        cohort = FederatedCohort(contract, courier(there))
+        grants = cohort.grant().split(first=1, second=1)
+        assert [round(how_many(cohort, grant), 3) for grant in grants.values()] == [2400, 2400]
+    for house in two:
+        assert [facts["path"] for facts in drawn(house)] == [f"{NAME}/first", f"{NAME}/second"]
+        key, kept = identity.keys(house.shop.workspace()).verifier, participation.folder(house.shop.workspace(), NAME)
+        found = transcripts.verify((kept / "transcript.jsonl").read_bytes(), key, answered(house)[-1]["transcript"])
+        assert not found.findings and all(facts.get("code") is None for facts in answered(house))
+    (kept / "transcript.jsonl").write_bytes(b"")
+    with pytest.raises(IntegrityError, match="lacks lines that the log has"), two[1].participation(ZeroNoise()):
+        pass
 
 
 @pytest.mark.slow
