@@ -1,5 +1,5 @@
-"""What a partner does not forget: rounds and keys that it met, what left, and the round that is under way: its secret, each request, each
-reply.
+"""What a partner does not forget: rounds and keys that it met, what left, and the round that is under way: its secret, each request that
+it answered, each reply.
 
     request and reply, durable ──> transcript, durable ──> log, sealed ──> the reply leaves
 
@@ -115,17 +115,20 @@ class DurableBook:
     def round(self, number: int) -> Sequence[tuple[bytes, bytes]]:
         """See `Book.round`."""
         entries = [entry.left for entry in self._left.entries if entry.left.round == number]
-        said = [self._said(left.request) for left in entries if left.code is None]
-        whole = [each for each in said if each is not None]
+        if any(left.code is not None for left in entries):
+            return ()
+        said = [self._said(left.request) for left in entries]
+        whole = [each for left, each in zip(entries, said, strict=True) if each is not None and digest_of(each[0]) == left.request]
         return whole if len(whole) == len(entries) else ()
 
     def keep(self, leaving: Leaving, request: bytes, reply: bytes) -> None:
         """See `Book.keep`."""
         if leaving.step == Step.KEYS and leaving.code is None:
             self._forget()
+        asked = request if leaving.path and leaving.code is None else b""  # to be taken once more; what fills a disk is not kept
         with whole_file(self._path(leaving.request), "reply", private=True) as partial, partial.open("wb") as file:
-            file.write(len(request).to_bytes(_LENGTH))
-            file.write(request)
+            file.write(len(asked).to_bytes(_LENGTH))
+            file.write(asked)
             file.write(reply)
         left = Left(
             leaving.round,
@@ -159,14 +162,14 @@ class DurableBook:
         return {"contract": leaving.contract, "collaboration": self._name} | said | refused | charged | about
 
     def _said(self, request: Digest) -> tuple[bytes, bytes] | None:
-        """A request and its reply, where they are what the transcript says."""
+        """A request, where it is kept, and its reply, where that is what the transcript says."""
         path = self._path(request)
         if request not in self._left.payloads or not path.exists():
             return None
         with path.open("rb") as file:
             asked = file.read(int.from_bytes(file.read(_LENGTH)))
             reply = file.read()
-        return (asked, reply) if (digest_of(asked), digest_of(reply)) == (request, self._left.payloads[request]) else None
+        return (asked, reply) if digest_of(reply) == self._left.payloads[request] else None
 
     def _path(self, request: Digest) -> Path:
         return self._folder / request.removeprefix("sha256:")
