@@ -106,7 +106,7 @@ class PartnerHome:
 
     def _affords(self, asked: Asked) -> bool:
         price = Sharing.of(self.taking.agreed.contract).price(asked.grant, self.reservation)
-        if self.meter.charged(price, asked.query):
+        if self.meter.charged(price, asked.query) or self._answered(asked):
             return True
         drawn = self._drawn()
         try:
@@ -114,6 +114,11 @@ class PartnerHome:
         except BudgetError:
             return False
         return sum((draw.mu_squared for draw in drawn), price.mu_squared) <= self.taking.reservation.mu_squared
+
+    def _answered(self, asked: Asked) -> bool:
+        """Whether what left in this very round was charged: no more is, and its seat may be taken again."""
+        paid = (entry.left for entry in self.left.entries if entry.left.charged is not None)
+        return (asked.number, asked.grant.path) in ((left.round, left.path) for left in paid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +135,11 @@ class PartnerMeter:
             self.ledger.charge(grant, query)
 
     def charged(self, grant: Grant, query: Query) -> bool:
-        """Whether this very question was charged, and nothing left for it."""
+        """Whether this very question was charged, and nothing left for it; nothing is, once the reservation was settled."""
+        with self.ledger.store.read() as session:
+            reserved = budget.find(session, self.ledger.reservation)
+        if reserved is None or reserved.status is not budget.Status.RESERVED:
+            return False
         asked = (grant.path, grant.mu_squared, str(query.step), query.part.name.lower(), query.bound, query.size)
         found = ((draw.path, draw.mu_squared, draw.step, draw.part, draw.bound, draw.draws) for draw in self.drawn())
         paid = (entry.left.path for entry in self.left.entries if entry.left.charged is not None)

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from federated import rounds, wire
 from federated import transcript as transcripts
 from federated.cohort import FederatedCohort
 from federated.contract import Collaboration, agreed
+from federated.courier import Answerer, InProcess
 from federated.flower.certificates import authority
 from federated.messages import Step
 from federated.questions import Asked
@@ -315,6 +317,9 @@ def test_a_reply_that_the_log_does_not_have_is_not_said_when_it_is_asked_again(t
             assert there["p0"].answer(asked) == b"" and not answered(two[0])
         assert there["p0"].answer(asked)
         assert [facts["entry"] for facts in answered(two[0])] == [1]
+        assert there["p0"].answer(asked + bytes(1 << 20))  # refused, and no way to fill the disk
+        replies = participation.folder(two[0].shop.workspace(), NAME) / participation.REPLIES
+        assert sum(path.stat().st_size for path in replies.iterdir()) < 1 << 12
     with at_work(two, ZeroNoise()) as there, monkeypatch.context() as later:
         cohort = FederatedCohort(contract, courier(there))
         whole = TranscriptFile.append
@@ -333,14 +338,63 @@ def test_a_reply_that_the_log_does_not_have_is_not_said_when_it_is_asked_again(t
         cohort = FederatedCohort(contract, courier(there))
         grants = cohort.grant().split(first=1, second=1)
         assert [round(how_many(cohort, grant), 3) for grant in grants.values()] == [2400, 2400]
+    refused = {"p0": ["message"], "p1": []}
     for house in two:
         assert [facts["path"] for facts in drawn(house)] == [f"{NAME}/first", f"{NAME}/second"]
         key, kept = identity.keys(house.shop.workspace()).verifier, participation.folder(house.shop.workspace(), NAME)
         found = transcripts.verify((kept / "transcript.jsonl").read_bytes(), key, answered(house)[-1]["transcript"])
-        assert not found.findings and all(facts.get("code") is None for facts in answered(house))
+        assert not found.findings and [facts["code"] for facts in answered(house) if "code" in facts] == refused[house.name]
     (kept / "transcript.jsonl").write_bytes(b"")
     with pytest.raises(IntegrityError, match="lacks lines that the log has"), two[1].participation(ZeroNoise()):
         pass
+
+
+@pytest.mark.slow
+def test_what_was_charged_and_did_not_leave_does_not_leave_after_the_end(two: list[House], monkeypatch: pytest.MonkeyPatch) -> None:
+    contract = joined(two)
+    with at_work(two, ZeroNoise()) as there:
+        cohort = FederatedCohort(contract, courier(there))
+        grant = cohort.grant().split(first=1, second=1)["first"]
+        with monkeypatch.context() as later:
+            whole = TranscriptFile.append
+
+            def full(file: TranscriptFile, left: Left, at: str) -> Digest:
+                if left.step == Step.VECTOR:
+                    raise OSError(28, "no space left on device")
+                return whole(file, left, at)
+
+            later.setattr(TranscriptFile, "append", full)
+            with pytest.raises(AbortedError, match="`p0`: lost, `p1`: lost"):
+                how_many(cohort, grant)
+
+        def ends(request: bytes) -> bytes:
+            if wire.message(request).step is Step.VECTOR:
+                assert not rounds.finish(contract, courier(there), outcome().canonical())[1]
+            return there["p0"].answer(request)
+
+        with pytest.raises(AbortedError, match="`p0`: refused, `p1`: refused"):
+            how_many(FederatedCohort(contract, InProcess({"p0": ends, "p1": there["p1"].answer}), 2), grant)
+    assert [len(drawn(house)) for house in two] == [1, 1]
+
+
+@pytest.mark.slow
+def test_whoever_was_killed_after_its_vector_left_signs_and_opens(made: Shop, tmp_path: Path) -> None:
+    """Its question is paid by then, which is no reason to refuse it."""
+    three = houses(made, tmp_path, 3)
+    contract = joined(three, least_partners=2, dropouts=1)
+    for ends in (Step.ATTEST, Step.OPENING, None):
+        with at_work(three, ZeroNoise()) as there:
+
+            def until(request: bytes, answer: Answerer, ends: Step | None = ends) -> bytes:
+                return b"" if wire.message(request).step is ends else answer(request)
+
+            cohort = FederatedCohort(contract, InProcess({name: partial(until, answer=each.answer) for name, each in there.items()}))
+            if ends is not None:
+                with pytest.raises(AbortedError, match="`p0`: lost"):
+                    how_many(cohort, cohort.grant())
+            else:
+                assert round(how_many(cohort, cohort.grant()), 3) == 2400
+    assert all(len(drawn(house)) == 1 for house in three)
 
 
 @pytest.mark.slow
