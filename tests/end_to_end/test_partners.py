@@ -303,7 +303,9 @@ def test_below_its_own_noisy_floor_it_does_not_begin_and_says_nothing(two: list[
 
 
 @pytest.mark.slow
-def test_a_reply_that_the_log_does_not_have_is_not_said_when_it_is_asked_again(two: list[House], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reply_that_the_log_does_not_have_is_not_said_when_it_is_asked_again(
+    two: list[House], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """A disk that is full for a moment: the coordinator asks once more, with the same bytes. What was charged for it is charged once."""
     contract = joined(two)
     asked = wire.Message(contract.digest, 0, Step.HELLO, ({"once": "0" * 32}, [])).encoded()
@@ -334,10 +336,14 @@ def test_a_reply_that_the_log_does_not_have_is_not_said_when_it_is_asked_again(t
         with pytest.raises(AbortedError, match="`p0`: lost"):
             how_many(cohort, cohort.grant().split(first=1, second=1)["first"])
         assert len(drawn(two[0])) == 1
-    with at_work(two, ZeroNoise()) as there:  # as other processes
+    leaving = SUBJECTS[0]
+    two[0].shop.withdraw([leaving])
+    with at_work(two, ZeroNoise()) as there:  # as other processes, for the people of now
         cohort = FederatedCohort(contract, courier(there))
         grants = cohort.grant().split(first=1, second=1)
-        assert [round(how_many(cohort, grant), 3) for grant in grants.values()] == [2400, 2400]
+        assert [round(how_many(cohort, grant), 3) for grant in grants.values()] == [2399, 2399]
+    proved = two[0].shop.run("partner", "prove", NAME, "--round", "1", "--subject", leaving, "--to", str(tmp_path / "x"), by=OFFICER)
+    assert proved.code == 0 and "left out: withdrawn" in proved.out
     refused = {"p0": ["message"], "p1": []}
     for house in two:
         assert [facts["path"] for facts in drawn(house)] == [f"{NAME}/first", f"{NAME}/second"]
