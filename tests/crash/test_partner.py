@@ -2,8 +2,8 @@
 
 What is held every time, right after the kill and once the collaboration came to its end: no reply left that is in neither transcript nor
 log; the same request never got two replies; whatever left was charged, once, and noise was never drawn twice for it; the build is released
-at most once; and no question was lost, but where it died between the line in its transcript and the log. `CRASHES` says how many random
-moments and steps are taken, a few of them; `make crash` takes every step.
+at most once; and no question was lost that anybody paid, but where it died between the line in its transcript and the log. `CRASHES`
+says how many random moments and steps are taken, a few of them; `make crash` takes every step.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from federated.contract import Agreed
 from federated.courier import InProcess
 from federated.desk import Desk, MemoryBook
 from federated.partner import Partner
-from federated.replies import AbortedError
+from federated.replies import AbortedError, Code
 from federated.seat import ShortMemory
 from federated.transcript import Verified, verify
 from governance.budget import Status as Money
@@ -97,8 +97,8 @@ class World:
             try:
                 how_many(FederatedCohort(self.agreed, courier, self.number), grants[self.asked])
                 self.sums += 1
-            except AbortedError:
-                self.lost += 1
+            except AbortedError as aborted:
+                self.lost += aborted.lost != {"p0": Code.REPLAYED}  # it had begun the round, its keys had not left: nobody charged
             self.number = 0
         acknowledged, silent = rounds.finish(self.agreed, courier, outcome().canonical())
         assert not silent, silent
