@@ -279,6 +279,10 @@ def test_out_of_budget_it_refuses_and_is_charged_nothing(two: list[House]) -> No
                 how_many(cohort, grant)
         how_many(cohort, grants["rest"])
     assert [each["path"] for each in drawn(two[0])] == [grants["most"].path, grants["rest"].path]
+    del there, cohort  # and with them what holds the workspace in use
+    secret = participation.folder(two[0].shop.workspace(), NAME) / "secret"
+    assert secret.exists()
+    assert two[0].shop.run("doctor", "--repair").code == 0 and not secret.exists()  # closed without an outcome
 
 
 def test_below_its_own_noisy_floor_it_does_not_begin_and_says_nothing(two: list[House], monkeypatch: pytest.MonkeyPatch, ca: Path) -> None:
