@@ -77,8 +77,7 @@ class Rounds:
         """Ask every partner for its next round. Raises CollaborationError while too few are there."""
         there, silent = greet(self.agreed, self.courier)
         if len(there) < Terms.of(self.agreed).needed:
-            words = ", ".join(f"`{name}`: {why}" for name, why in sorted(silent.items()))
-            raise CollaborationError(f"not all partners are there, {words}; run again when they are")
+            raise CollaborationError(f"not all partners are there: {said(silent)}; run again when they are")
         self._first = max(there.values())
 
     def sum(self, query: Query, grant: Grant, model: bytes) -> Array:
@@ -179,6 +178,11 @@ class _Asking:
 
     def noisy_sum(self, query: Query, grant: Grant, noise: NoiseSource) -> Array:
         return self.of.rounds.sum(query, grant, self.of.model)
+
+
+def said(silent: Mapping[str, str]) -> str:
+    """Who gave no answer, and why."""
+    return ", ".join(f"`{name}`: {'did not answer' if why == LOST else why}" for name, why in sorted(silent.items()))
 
 
 def over(said: str) -> str:

@@ -11,6 +11,7 @@ Whoever runs a contract again goes on where it was; of one that has its passport
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from engine.collaborations import evidence
 from engine.collaborations.contracts import FOLDER
 from engine.collaborations.joint import learn
 from engine.collaborations.result import Result, told
-from engine.collaborations.rounds import CollaborationError, OverError, Rounds, over
+from engine.collaborations.rounds import CollaborationError, OverError, Rounds, over, said
 from engine.files import delete, whole_file
 from engine.workspace import Workspace, WorkspaceError
 from federated import acknowledgement
@@ -38,6 +39,9 @@ from governance.key_files import make_folder
 
 STEPS = 4
 """Steps that a run reports besides those of `learn`."""
+
+FREE_SECONDS = 2.0
+"""For which a run waits for its folder, at which a look of `status` may hold on for a moment."""
 
 RESULT, ANSWERS, ACKNOWLEDGED = "result.json", "answers", "acknowledged"
 """In a run's folder."""
@@ -75,8 +79,9 @@ def run(bench: Bench, agreed: Agreed, courier: Courier) -> Ran:
         acknowledged = _acknowledged(agreed, place)
         silent = {name: why for name, why in silent.items() if name not in acknowledged}
         if len(acknowledged) < Terms.of(agreed).needed and not (place / evidence.DRAFT).exists():
-            words = ", ".join(f"`{name}`: {why}" for name, why in sorted(silent.items()))
-            raise CollaborationError(f"the joint model is there, and not every partner has it, {words}; run again when they are there")
+            raise CollaborationError(
+                f"the joint model is there, and not every partner has it: {said(silent)}; run again when they are there"
+            )
         bench.progress("passport and page")
         passport = evidence.release(bench.workspace, place, evidence.passport_of(agreed, result, acknowledged))
         page = evidence.write_page(bench.workspace, agreed, result, acknowledged)
@@ -133,7 +138,7 @@ def _learned(bench: Bench, agreed: Agreed, courier: Courier, place: Path) -> Res
 def _tell(agreed: Agreed, courier: Courier, result: Result, place: Path) -> dict[str, str]:
     """Each acknowledgement is durable; what a partner signed before is overwritten by what it signs now. Gives who is silent, and why."""
     signed, silent = finish(agreed, courier, told(result).canonical())
-    silent |= {name: "charged less than it answered for" for name, said in signed.items() if said.spent < evidence.due(result, name)}
+    silent |= {name: "charged less than it answered for" for name, one in signed.items() if one.spent < evidence.due(result, name)}
     (place / ACKNOWLEDGED).mkdir(exist_ok=True, mode=0o700)
     for verifier in agreed.contract.identities:
         if verifier.name in signed.keys() - silent.keys():
@@ -154,7 +159,10 @@ def _acknowledged(agreed: Agreed, place: Path) -> dict[str, Acknowledgement]:
 @contextmanager
 def _alone(place: Path) -> Iterator[None]:
     """No other process runs this contract here before the block ends."""
-    if (handle := hold(place)) is None:
+    deadline = time.monotonic() + FREE_SECONDS
+    while (handle := hold(place)) is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if handle is None:
         raise CollaborationError("another process runs this contract already; wait for it, or end it with Ctrl-C")
     try:
         yield

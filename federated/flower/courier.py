@@ -10,6 +10,7 @@ Not here: how a coordinator comes to speak to nodes (`federated.flower.run`).
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,12 +29,17 @@ QUICK, LONGEST = 0.03, 0.5
 SLOWER = 1.2
 AWAY, LOST = 1.0, 30.0
 """Seconds until a request is sent anew: to a partner that is not there, and to one that says nothing."""
+SAY = 10.0
+"""Seconds of silence until it is said for whom an exchange waits."""
+ENTRY = Patience(tries=6, first=0.25)
+"""About eight seconds: a SuperLink that is started now is there by then."""
 
 
 @dataclass
 class FlowerCourier:
     """`address`: host:port; `ca`: PEM; `secret`: of the SuperLink; `partners`: the name of each as in the contract, and its node's public
-    key, OpenSSH; `seconds`: how long an exchange may take. For use in a `with`, from one thread."""
+    key, OpenSSH; `seconds`: how long an exchange may take; `entry`: patience with a SuperLink that was not reached yet, `patience`
+    with one that was; `stop` ends waits for it (StoppedError). For use in a `with`, from one thread."""
 
     address: str
     ca: bytes
@@ -42,11 +48,14 @@ class FlowerCourier:
     seconds: float = 120.0
     tell: Tell = lambda sentence: None
     patience: Patience = field(default_factory=Patience)
+    entry: Patience = ENTRY
+    stop: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Self:
         """Raises TransportError: another version of Flower, another CA, a secret that is not the SuperLink's, no SuperLink."""
         require()
-        self._begin()
+        self._begin(self.entry)
+        self._run.call.patience = self.patience
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,16 +73,16 @@ class FlowerCourier:
         deadline, replies = time.monotonic() + self.seconds, dict[str, bytes]()
         while time.monotonic() < deadline:
             try:
-                _Exchange(self._run, self._nodes, requests, deadline, replies).collect()
+                _Exchange(self._run, self._nodes, requests, deadline, replies, self.tell).collect()
                 break
             except (UnknownError, RejectedError):
                 self.tell(f"the SuperLink at {self.address} has forgotten this run; it is begun anew")
                 self._run.end()
-                self._begin()
+                self._begin(self.patience)
         return replies
 
-    def _begin(self) -> None:
-        self._run = Run(self.address, self.ca, self.secret, self.patience, self.tell)
+    def _begin(self, patience: Patience) -> None:
+        self._run = Run(self.address, self.ca, self.secret, patience, self.tell, self.stop)
         try:
             self._nodes = self._run.nodes(self.partners)
         except BaseException:
@@ -85,11 +94,13 @@ class _Exchange:
     """One, in one run; `replies` is filled."""
 
     def __init__(
-        self, run: Run, nodes: Mapping[str, int], requests: Mapping[str, bytes], deadline: float, replies: dict[str, bytes]
+        self, run: Run, nodes: Mapping[str, int], requests: Mapping[str, bytes], deadline: float, replies: dict[str, bytes], tell: Tell
     ) -> None:
-        self._run, self._nodes, self._requests, self._deadline = run, nodes, requests, deadline
+        self._run, self._nodes, self._requests, self._deadline, self._tell = run, nodes, requests, deadline, tell
         self._due = dict.fromkeys(requests, 0.0)  # when a request is sent, by name
         self._sent: dict[str, str] = {}  # whose a request is, by its id
+        self._away: set[str] = set()
+        self._said = time.monotonic()
         self._replies = replies
 
     def collect(self) -> None:
@@ -104,6 +115,7 @@ class _Exchange:
                 failures = self._run.call.failures
                 self._due = dict.fromkeys(self._due, 0.0)
             wait = QUICK if len(self._replies) > before else min(wait * SLOWER, LONGEST)
+            self._waits()
             if len(self._replies) < len(self._requests):
                 time.sleep(min(wait, left))
 
@@ -125,5 +137,14 @@ class _Exchange:
         content = envelope.payload(message)
         if content is None or message.metadata.src_node_id != self._nodes[name]:
             self._due[name] = time.monotonic() + AWAY
+            self._away.add(name)
         else:
             self._replies[name] = content
+
+    def _waits(self) -> None:
+        """Says for whom, every now and then."""
+        waits = [f"{name} (not connected)" if name in self._away else name for name in self._requests if name not in self._replies]
+        if waits and time.monotonic() > self._said + SAY:
+            self._said = time.monotonic()
+            self._tell(f"waits for {', '.join(waits)}, for {self._deadline - self._said:.0f} s at most")
+            self._away.clear()

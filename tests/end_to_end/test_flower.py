@@ -18,6 +18,7 @@ pytest.importorskip("flwr")
 
 from federated.courier import Answerer
 from federated.flower import certificates
+from federated.flower import courier as courier_module
 from federated.flower.agent import Agent
 from federated.flower.calls import Headers, Patience, versions
 from federated.flower.pinned import TransportError
@@ -87,16 +88,18 @@ def test_secure_rounds_and_a_superlink_that_is_killed_between_them(served: Line)
         assert [process.wait(30) for process in agents.values()] == [0] * PARTNERS
 
 
-def test_late_replies_are_never_taken_for_new_ones_and_large_messages_arrive(served: Line) -> None:
-    held = threading.Event()
+def test_late_replies_are_never_taken_for_new_ones_and_large_messages_arrive(served: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(courier_module, "SAY", 0.5)
+    held, told = threading.Event(), list[str]()
 
     def slow(request: bytes) -> bytes:
         if request == b"first":
             held.wait(30)
         return request
 
-    with served.courier(seconds=1.5) as courier, answering(served, "p0", slow), answering(served, "p1", slow):
+    with served.courier(seconds=1.5, tell=told.append) as courier, answering(served, "p0", slow), answering(served, "p1", slow):
         assert courier.exchange({"p0": b"first", "p1": b"other"}) == {"p1": b"other"}
+        assert told and all(sentence.startswith("waits for p0") for sentence in told)
         courier.seconds = 60.0
         held.set()
         assert courier.exchange({"p0": b"second"}) == {"p0": b"second"}
@@ -119,7 +122,7 @@ def test_whoever_is_not_known_is_refused(served: Line) -> None:
         pass
     with pytest.raises(TransportError, match="no certificate of this CA"), served.courier(ca=other):
         pass
-    with pytest.raises(TransportError, match="failed 2 times"), replace(served.courier(patience=ONCE), address=f"127.0.0.1:{free_port()}"):
+    with pytest.raises(TransportError, match="failed 2 times"), replace(served.courier(entry=ONCE), address=f"127.0.0.1:{free_port()}"):
         pass
 
 
