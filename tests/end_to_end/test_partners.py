@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,6 +18,7 @@ import pytest
 from audit import verify
 from audit.merkle import IntegrityError
 from engine import assess
+from engine.demo.agents import started
 from engine.outcome import Outcome
 from engine.partners import finishing, identity, participation
 from engine.partners.book import DurableBook
@@ -31,10 +33,12 @@ from federated.messages import Step
 from federated.questions import Asked
 from federated.replies import AbortedError
 from federated.transcript import Left, TranscriptFile
-from governance import key_backup
+from governance import builds, key_backup, partnerships
 from governance.builds import Status
+from governance.principals import UNSAFE_VARIABLE
 from policies.documents import Digest
 from tests.fakes import ZeroNoise
+from tests.links import ROOT, free_port
 from tests.partnerships import NAME, House, at_work, contract_of, courier, houses, how_many, joined, outcome, signed
 from tests.scenes import ADS, ANALYST, OFFICER, POLICY, REFUSING, SUBJECTS, Shop
 
@@ -132,7 +136,7 @@ def test_it_joins_what_it_agreed_to_once(two: list[House], tmp_path: Path) -> No
     contract, shop = contract_of(two), two[0].shop
     file = envelope(two, contract, tmp_path / "joint.json")
     wrong = shop.run("partner", "join", file, "--digest", "sha256:" + "0" * 64, "--segment", "groups")
-    assert wrong.code == 2 and "another contract" in wrong.err and contract.digest() in wrong.err
+    assert wrong.code == 6 and "another contract" in wrong.err and contract.digest() in wrong.err
     assert shop.run("partner", "join", file, "--digest", "abc", "--segment", "groups").code == 2
     assert shop.run("partner", "join", str(tmp_path / "none.json"), "--digest", contract.digest(), "--segment", "groups").code == 2
     words = ("partner", "join", file, "--digest", contract.digest(), "--segment", "groups")
@@ -283,6 +287,27 @@ def test_out_of_budget_it_refuses_and_is_charged_nothing(two: list[House]) -> No
     secret = participation.folder(two[0].shop.workspace(), NAME) / "secret"
     assert secret.exists()
     assert two[0].shop.run("doctor", "--repair").code == 0 and not secret.exists()  # closed without an outcome
+
+
+@pytest.mark.slow
+def test_before_the_link_is_reached_nothing_is_reserved_and_a_demo_that_is_gone_takes_its_partners_with_it(
+    two: list[House], tmp_path: Path, ca: Path
+) -> None:
+    contract, shop = joined(two), two[0].shop
+    words = ("partner", "run", contract.contract.name, "--link", f"127.0.0.1:{free_port()}", "--ca", str(ca), "-w", str(shop.root))
+    agent = started("the agent", tmp_path / "said", words, {**os.environ, UNSAFE_VARIABLE: ANALYST, "PYTHONPATH": str(ROOT)})
+    try:
+        agent.wait_for("nobody listens at that address")
+        assert agent.process.poll() is None  # it goes on trying
+        assert agent.process.stdin is not None
+        agent.process.stdin.close()  # as the system does with whoever started it
+        assert agent.process.wait(20) == 0
+    finally:
+        agent.end()
+    assert "stopped before any round" in agent.said.read_text()
+    with shop.workspace().store.read() as session:
+        found = partnerships.find(session, NAME)
+        assert not builds.builds(session, "groups") and found is not None and found.build is None
 
 
 def test_below_its_own_noisy_floor_it_does_not_begin_and_says_nothing(two: list[House], monkeypatch: pytest.MonkeyPatch, ca: Path) -> None:
