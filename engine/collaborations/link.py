@@ -8,7 +8,9 @@ know the link again. Heavy imports stay inside: without `flwr` everything else h
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +29,8 @@ from engine.collaborations.rounds import CollaborationError
 from engine.files import whole_file
 from engine.workspace import Workspace, WorkspaceError, now
 from federated.contract import Agreed, Collaboration
+from federated.flower.certificates import registered
+from federated.flower.pinned import TransportError, require
 from federated.messages import Terms
 from governance.key_files import make_folder
 
@@ -39,6 +43,10 @@ LOOK = 1.0
 """Seconds between two looks at who is connected."""
 UP, MISSING, SPARE, AGAIN = 8.0, 120.0, 20.0, 15.0
 """Seconds that a run waits: for the link, for partners without whom it cannot begin, for others; and until it says so again."""
+
+
+GONE = 10.0
+"""Seconds for which a round waits for a partner that is not connected, where the contract allows to go on without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +67,27 @@ class State:
 
 
 def node_keys(workspace: Workspace, contract: Collaboration) -> dict[str, bytes]:
-    """Each partner's, in OpenSSH's format. Raises WorkspaceError with everything that is missing."""
+    """Each partner's, in OpenSSH's format. Raises WorkspaceError with everything that is missing, and for a key of two partners."""
     folder = workspace.root / FOLDER / NODES
-    found, missing = {}, []
+    found: dict[str, bytes] = {}
+    missing = []
     for verifier in contract.identities:
         path = folder / f"{verifier.name}.pub"
         if not path.is_file():
             missing.append(f"`{FOLDER}/{NODES}/{path.name}`")
             continue
         try:
-            key = load_ssh_public_key(path.read_bytes().strip())  # P-384 is asked of it later
-            found[verifier.name] = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-        except (OSError, ValueError, UnsupportedAlgorithm):
+            key = load_ssh_public_key(path.read_bytes().strip())
+            registered(public := key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH))
+        except (OSError, ValueError, UnsupportedAlgorithm, TransportError):
             raise WorkspaceError(
                 f"`{path}`: expected a public key (`ecdsa-sha2-nistp384 …`), as `consentric partner init` prints it at `{verifier.name}`"
             ) from None
+        if same := [name for name, other in found.items() if other == public]:
+            raise WorkspaceError(
+                f"`{path}`: got the key of `{same[0]}`, expected what `consentric partner init` prints at `{verifier.name}`"
+            )
+        found[verifier.name] = public
     if missing:
         raise WorkspaceError(f"no node key in {', '.join(missing)}: put there what `consentric partner init` prints at each partner")
     return found
@@ -86,10 +100,11 @@ def serve(bench: Bench, agreed: Agreed, place: Place, stop: threading.Event, con
     """
     from federated.flower.calls import StoppedError
     from federated.flower.certificates import keep_server
-    from federated.flower.pinned import TransportError, require
     from federated.flower.superlink import SuperLink
 
     require()
+    for given in (each for each in place.names if not re.fullmatch(r"[A-Za-z0-9._:-]+", each)):
+        raise WorkspaceError(f"`--known-as`: got `{given}`, expected a name or an address by which partners reach this machine")
     workspace, name = bench.workspace, agreed.contract.name
     node_keys(workspace, agreed.contract)  # all of them are there, before anything begins
     reached = "127.0.0.1" if place.host in ("0.0.0.0", "::") else place.host
@@ -134,7 +149,8 @@ def courier(
         time.sleep(0.1)
     ca, secret = (folder / "certificates" / "ca.pem").read_bytes(), (folder / "secret").read_bytes()
     keys = node_keys(workspace, agreed.contract)
-    return FlowerCourier(address, ca, secret, keys, tell=tell, stop=stop or threading.Event())
+    gone = GONE if agreed.contract.dropouts else math.inf
+    return FlowerCourier(address, ca, secret, keys, tell=tell, stop=stop or threading.Event(), gone=gone)
 
 
 def state(workspace: Workspace, agreed: Agreed) -> State:
@@ -197,17 +213,15 @@ def authority(workspace: Workspace, contract: Collaboration) -> Path:
 
 def _watch(bench: Bench, agreed: Agreed, link: SuperLink, connected: Callable[[str, bool], None]) -> None:
     """Note who is connected, until the link is told to end. Raises TransportError."""
-    from federated.flower.pinned import TransportError
-
     workspace, address = bench.workspace, state(bench.workspace, agreed).address
     to = courier(workspace, agreed, stop=link.stopping)
     to.patience = to.entry  # nobody comes to start it anew but this process
-    with to as registered:
-        there = dict.fromkeys(registered.partners, False)
+    with to:
+        there = dict.fromkeys(to.partners, False)
         while not link.stopping.wait(LOOK):
             if not link.running():
                 raise TransportError("its process is gone")
-            changed = {name: online for name, online in registered.online().items() if there[name] != online}
+            changed = {name: online for name, online in to.online().items() if there[name] != online}
             there |= changed
             if changed:
                 _note(link.folder, State(address, tuple(name for name in there if there[name])))

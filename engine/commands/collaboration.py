@@ -79,8 +79,7 @@ def join(
     with desk(as_json, where) as at:
         from engine.collaborations import contracts, terms
 
-        everywhere = all(Path(envelope).is_file() for envelope in envelopes)
-        made = contracts.joined(None if everywhere else at.workspace(Action.PLAN), envelopes, to)
+        made = contracts.joined([_located(at, envelope) for envelope in envelopes], to)
         left = f"still to sign: {', '.join(made.missing)}" if made.missing else "everybody signed"
         name = made.contract.name
         at.display.result(
@@ -114,7 +113,10 @@ def verify(
         from engine.collaborations import contracts, terms
 
         found = contracts.read(_located(at, file))
-        contracts.verify(found, digest)
+        if digest is not None:
+            from engine.partners.joining import digest_of
+
+            contracts.verify(found, digest_of(digest))
         signed = ", ".join(verifier.name for verifier in found.signed) or "nobody"
         compared = "as you wrote it down" if digest else "compare it with what you wrote down"
         at.display.result(

@@ -44,7 +44,7 @@ def serve(bench: Bench, name: str, link: str, ca: Path) -> Served:
     """Until the end of the collaboration, or a signal. Raises WorkspaceError, TransportError, and what `taking_part` raises."""
     require()  # before anything is reserved
     host, _, port = link.rpartition(":")
-    if not host or not port.isdecimal():
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
         raise WorkspaceError(f"`--link`: got `{link}`, expected HOST:PORT")
     try:
         authority = ca.read_bytes()

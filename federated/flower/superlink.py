@@ -142,4 +142,4 @@ def _free(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as fault:
-            raise TransportError(f"nothing can listen on `{host}:{port}`: {fault.strerror}; choose another port") from None
+            raise TransportError(f"nothing can listen on `{host}:{port}`: {fault.strerror}; choose another host or port") from None

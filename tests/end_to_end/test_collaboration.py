@@ -61,6 +61,7 @@ def test_three_houses_learn_together_and_each_releases_its_own(three: list[House
     assert made.code == 0, made.err
     envelope, digest = made.data["file"], made.data["digest"]
     assert led(root, "collaboration", "verify", "joint").code == 3  # nobody signed yet
+    assert led(root, "collaboration", "verify", "joint", "--digest", "abc").code == 2
     copies = []
     for house in three:
         copies.append(str(tmp_path / f"{house.name}.json"))
@@ -145,7 +146,8 @@ def test_the_example_is_nearly_a_contract(three: list[House], root: Path) -> Non
         (("sign", "nope"), 2, "no contract `nope`"),
         (("create", "nope.yaml"), 2, "cannot be read"),
         (("run", "nope"), 2, "no contract `nope`"),
-        (("verify", "consentric.toml"), 2, "not a DSSE envelope"),
+        (("verify", "consentric.toml"), 2, "`consentric.toml`: not a DSSE envelope"),
+        (("join", "nope", "consentric.toml", "--to", "x.json"), 2, "no contract `nope`"),
     ],
 )
 def test_what_is_not_there_is_said(root: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], code: int, said: str) -> None:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from audit import log as audit_log
 from engine.bench import Bench
@@ -90,6 +92,26 @@ def test_a_link_that_is_down_is_told_at_once(workspace: Workspace) -> None:
     assert time.monotonic() - began < 1
 
 
+def test_a_node_key_that_cannot_be_that_partners_is_told_by_its_file(workspace: Workspace) -> None:
+    folder = workspace.root / "collaborations" / link.NODES
+    own = (folder / "p1.pub").read_bytes()
+    other = ed25519.Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    for content, said in (
+        ((folder / "p0.pub").read_bytes(), "p1.pub`: got the key of `p0`, expected what `consentric partner init` prints at `p1`"),
+        (other, "p1.pub`: expected a public key"),
+        (b"p1+abc", "p1.pub`: expected a public key"),
+    ):
+        (folder / "p1.pub").write_bytes(content)
+        with pytest.raises(WorkspaceError, match=said):
+            link.node_keys(workspace, AGREED.contract)
+    (folder / "p1.pub").write_bytes(own + b"\n")
+    assert [*link.node_keys(workspace, AGREED.contract)] == NAMES
+    pytest.importorskip("flwr")
+    place = link.Place(HOST, 1, ["a b/c"])
+    with pytest.raises(WorkspaceError, match="`--known-as`: got `a b/c`"):
+        link.serve(Bench(workspace, ZeroNoise(), lambda _: None), AGREED, place, threading.Event(), lambda _name, _online: None)
+
+
 class Serving:
     """A link in a thread. `told`: what its operator reads."""
 
@@ -133,7 +155,7 @@ def test_a_port_that_is_taken_is_told_and_was_not_served(workspace: Workspace) -
         taken.bind((HOST, 0))
         taken.listen()
         place = link.Place(HOST, taken.getsockname()[1], [HOST])
-        with pytest.raises(TransportError, match="choose another port"):
+        with pytest.raises(TransportError, match="choose another host or port"):
             link.serve(Bench(workspace, ZeroNoise(), lambda _: None), AGREED, place, threading.Event(), lambda _name, _online: None)
     assert served(workspace) == 0
 

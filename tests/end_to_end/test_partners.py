@@ -118,6 +118,7 @@ def test_wrong_words_are_told_with_the_way_out(two: list[House], tmp_path: Path,
     for words, code, said in (
         (("run", "another", "--link", "127.0.0.1:1", "--ca", str(ca)), 2, f"got `{NAME}`"),
         (("run", NAME, "--link", "nowhere", "--ca", str(ca)), 2, "expected HOST:PORT"),
+        (("run", NAME, "--link", "127.0.0.1:70000", "--ca", str(ca)), 2, "expected HOST:PORT"),
         (("run", NAME, "--link", "127.0.0.1:1", "--ca", str(file)), 2, "is no certificate (PEM)"),
         (("run", NAME, "--link", "127.0.0.1:1", "--ca", str(tmp_path / "none")), 2, "cannot be read"),
         (("transcript", "show", NAME), 2, f"partner run {NAME}"),
