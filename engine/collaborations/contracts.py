@@ -45,6 +45,12 @@ class Envelope:
     @property
     def agreed(self) -> Agreed:
         """The contract, once everybody signed. Raises ContractError."""
+        if self.missing:
+            names = ", ".join(f"`{name}`" for name in self.missing)
+            raise ContractError(
+                f"contract `{self.contract.name}` is not signed by {names}; they sign it (consentric collaboration sign), and consentric "
+                "collaboration join puts all signatures into one envelope"
+            )
         return agreed(self.raw, self.digest)
 
 

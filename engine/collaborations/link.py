@@ -165,9 +165,11 @@ def state(workspace: Workspace, agreed: Agreed) -> State:
 
 @contextmanager
 def reached(workspace: Workspace, agreed: Agreed, tell: Callable[[str], None]) -> Iterator[FlowerCourier]:
-    """A courier for a run, once those are connected who have to be. Raises as `courier` and `gather` do, and TransportError."""
+    """A courier for a run, once those are connected who have to be. Raises as `running.may_go_on`, `courier` and `gather` do, and
+    TransportError."""
     from engine.collaborations import running
 
+    running.may_go_on(workspace, agreed)
     names = [verifier.name for verifier in agreed.contract.identities]
     learned = running.kept(running.folder(workspace, agreed)) is not None
     have = running.acknowledged(workspace, agreed) if learned else {}

@@ -16,10 +16,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from audit.merkle import IntegrityError
 from engine import shares
-from engine.answers import Answers, empty, hold
+from engine.answers import Answers, empty, hold, noted
 from engine.bench import Bench
 from engine.collaborations import evidence
 from engine.collaborations.contracts import FOLDER
@@ -35,6 +36,7 @@ from federated.courier import Courier
 from federated.messages import Terms
 from federated.partner import today
 from federated.rounds import finish
+from governance.journal import JournalError
 from governance.key_files import make_folder
 
 STEPS = 4
@@ -95,6 +97,26 @@ def ended(workspace: Workspace, agreed: Agreed) -> bool:
     )
 
 
+def may_go_on(workspace: Workspace, agreed: Agreed) -> None:
+    """Raises WorkspaceError after the contract's last day, OverError where what was paid for has no answer, IntegrityError as `notes` does:
+    before anybody is reached for nothing."""
+    if kept(folder(workspace, agreed)) is not None:
+        return
+    if agreed.contract.expires < today():
+        raise WorkspaceError(f"contract `{agreed.contract.name}` expired on {agreed.contract.expires}: no round may begin; sign another")
+    if paid := [note for note in notes(workspace, agreed) if note.get("paid")]:
+        raise OverError(over(str(paid[0]["said"])))
+
+
+def notes(workspace: Workspace, agreed: Agreed) -> tuple[Mapping[str, Any], ...]:
+    """Of a run that may go on now, in order. Raises IntegrityError where they are damaged."""
+    place = folder(workspace, agreed) / ANSWERS
+    try:
+        return () if empty(place) else noted(place)
+    except JournalError as error:
+        raise IntegrityError(str(error)) from None
+
+
 def kept(place: Path) -> Result | None:
     """What was learned; None where nothing was so far."""
     path = place / RESULT
@@ -107,6 +129,7 @@ def acknowledged(workspace: Workspace, agreed: Agreed) -> Mapping[str, Acknowled
 
 
 def _learned(bench: Bench, agreed: Agreed, courier: Courier, place: Path) -> Result:
+    may_go_on(bench.workspace, agreed)
     terms = {"contract": agreed.digest, "shares": shares.joint(agreed.contract.model.type)}
     if new := empty(place / ANSWERS):
         delete(place / ANSWERS, "answers")
@@ -114,14 +137,8 @@ def _learned(bench: Bench, agreed: Agreed, courier: Courier, place: Path) -> Res
     if answers is None:
         raise IntegrityError(f"what was answered under contract `{agreed.contract.name}` cannot be read in `{place / ANSWERS}`: restore it")
     try:
-        if agreed.contract.expires < today():
-            raise WorkspaceError(
-                f"contract `{agreed.contract.name}` expired on {agreed.contract.expires}: no round may begin; sign another"
-            )
         if answers.terms != terms:
             raise OverError(over("another release of Consentric began this run, which asks other questions"))
-        if paid := [note for note in answers.notes if note.get("paid")]:
-            raise OverError(over(str(paid[0]["said"])))
         bench.progress("who is there" if new else f"who is there, to go on after {len(answers.given)} answers")
         rounds = Rounds(bench.workspace, agreed, courier, answers)
         rounds.meet()

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from audit.merkle import IntegrityError
-from engine.answers import empty, held, noted
+from engine.answers import empty, held
 from engine.collaborations import link, running
 from engine.collaborations.contracts import Envelope
 from engine.collaborations.result import Asked
@@ -22,7 +21,6 @@ from engine.workspace import Workspace
 from federated.contract import Agreed
 from federated.shares import Sharing, whole
 from federated.transcript import epsilon
-from governance.journal import JournalError
 
 COLUMNS = ("round", "what", "state", "ε so far", "without")
 
@@ -71,10 +69,7 @@ def status_of(workspace: Workspace, envelope: Envelope) -> Status:
         data = {name: {"epsilon": epsilon(said.spent, agreed.contract.privacy.delta), "head": said.head} for name, said in have.items()}
         asks = link.state(workspace, agreed) if silent else None
         return _status(agreed, "learned", rounds, told, asks, {"partners": data, "silent": silent})
-    try:
-        notes = () if empty(place / running.ANSWERS) else noted(place / running.ANSWERS)
-    except JournalError as error:
-        raise IntegrityError(str(error)) from None
+    notes = running.notes(workspace, agreed)
     rounds, paid = _rounds(notes), next((str(note["said"]) for note in notes if note.get("paid")), "")
     if paid:
         return _status(agreed, "over", rounds, over(paid), None)

@@ -286,8 +286,9 @@ def test_of_a_run_that_was_killed_or_is_over_or_damaged_it_says_so(workspace: Wo
     assert found.data["state"] == "over" and "sign a new contract" in found.text and "`p2`: order" in found.rows[1][2]
     journal = running.folder(workspace, AGREED) / running.ANSWERS / "answers"
     journal.write_bytes(journal.read_bytes().replace(b"joint/subjects", b"joint/objects!"))
-    with pytest.raises(IntegrityError, match="is damaged in line"):
-        status_of(workspace, envelope)
+    for look in (lambda: status_of(workspace, envelope), lambda: run(workspace, AGREED, courier)):
+        with pytest.raises(IntegrityError, match="is damaged in line"):
+            look()
 
 
 def test_a_look_at_its_folder_does_not_stop_a_run_and_another_run_does(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

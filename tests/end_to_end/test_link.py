@@ -78,6 +78,14 @@ def test_it_ends_with_the_names_that_are_missing_and_goes_on_without_those_that_
     assert told[-1] == "goes on without p2"
 
 
+def test_nobody_is_reached_for_a_run_that_cannot_go_on(workspace: Workspace) -> None:
+    with (
+        pytest.raises(WorkspaceError, match="expired on 2026-01-01: no round may begin"),
+        link.reached(workspace, agreed(expires="2026-01-01"), lambda _: None),
+    ):
+        pass
+
+
 @pytest.mark.usefixtures("hurried")
 def test_a_link_that_is_down_is_told_at_once(workspace: Workspace) -> None:
     with pytest.raises(WorkspaceError, match="no link was started for `joint`; consentric collaboration serve joint"):
