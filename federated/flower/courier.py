@@ -55,6 +55,7 @@ class FlowerCourier:
     entry: Patience = ENTRY
     stop: threading.Event = field(default_factory=threading.Event)
     gone: float = math.inf
+    _away: dict[str, float] = field(default_factory=dict, init=False, repr=False)  # since when somebody is, who has not answered since
 
     def __enter__(self) -> Self:
         """Raises TransportError: another version of Flower, another CA, a secret that is not the SuperLink's, no SuperLink."""
@@ -100,10 +101,11 @@ class _Exchange:
 
     def __init__(self, courier: FlowerCourier, requests: Mapping[str, bytes], deadline: float, replies: dict[str, bytes]) -> None:
         self._run, self._nodes, self._tell, self._gone = courier._run, courier._nodes, courier.tell, courier.gone
+        self._away = courier._away
         self._requests, self._deadline = requests, deadline
         self._due = dict.fromkeys(requests, 0.0)  # when a request is sent, by name
         self._sent: dict[str, str] = {}  # whose a request is, by its id
-        self._away: dict[str, tuple[float, float]] = {}  # since when somebody was not connected, and when that was said last
+        self._missed: dict[str, float] = {}  # when it was said last that somebody is not connected
         self._said = time.monotonic()
         self._replies = replies
 
@@ -142,9 +144,11 @@ class _Exchange:
         content = envelope.payload(message)
         if content is None or message.metadata.src_node_id != self._nodes[name]:
             now = time.monotonic()
-            self._due[name], self._away[name] = now + AWAY, (now - self._absent(name, now), now)
+            self._due[name], self._missed[name] = now + AWAY, now
+            self._away.setdefault(name, now)
         else:
             self._replies[name] = content
+            self._away.pop(name, None)
 
     def _waits(self) -> bool:
         """Whether nobody is waited for any more, because all who have not answered are gone; else says for whom, every now and then."""
@@ -158,6 +162,5 @@ class _Exchange:
         return False
 
     def _absent(self, name: str, now: float) -> float:
-        """Seconds for which somebody has not been connected; 0 for who is, or came back."""
-        since, last = self._away.get(name, (now, -math.inf))
-        return now - since if now - last < BACK else 0.0
+        """Seconds for which somebody has not been connected, in earlier exchanges too; 0 for who is, or came back."""
+        return now - self._away[name] if now - self._missed.get(name, -math.inf) < BACK else 0.0
