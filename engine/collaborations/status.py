@@ -122,9 +122,8 @@ def _status(
     lines = [f"{contract.name}: {text}"]
     if rounds:
         lines.append(f"rounds: {len(done)} of {len(rounds)} that were asked are answered; the contract allows {contract.rounds}")
-        lines.append(
-            f"charged: ε {spent:.3g} of {contract.privacy.epsilon:g} at each partner ({100 * share:.0f} % of the μ² that it allows)"
-        )
+        budget = f"ε {spent:.3g} of {contract.privacy.epsilon:g}, {100 * share:.0f} % of the μ² allowed"
+        lines.append(f"charged: {budget}, at each partner that answered them all")
         if unsure:
             lines[-1] += f"; up to ε {most:.3g} with a round that was asked and has no answer"
     if last:

@@ -214,7 +214,7 @@ def test_a_taken_port_is_said_before_anything_starts(folder: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         link = SuperLink(folder / "link", files, "127.0.0.1", taken.getsockname()[1])
-        with pytest.raises(TransportError, match="choose another port"):
+        with pytest.raises(TransportError, match="choose another host or port"):
             link.start()
     assert not link.running()
     assert stat.S_IMODE((folder / "link" / "secret").stat().st_mode) == 0o600
