@@ -20,7 +20,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from fractions import Fraction
 from functools import cache, reduce
@@ -426,13 +426,14 @@ def _sum_of(query: Query, rows: Rows, always: int | None) -> NDArray[np.int64]:
             there = _taking_part(query, rows)
             if (n := rows_of(there)) == 0:
                 return np.zeros(query.size, dtype=np.int64)
-            some = Steady(there, always) if always else there
-            given = _STEPS[query.step](some, query.parameters)
+            given = _STEPS[query.step](Steady(there, always) if always else there, query.parameters)
+            if always:
+                given = _first(given, n, always)
             if given.products:
-                whole = _roots(given, query, some)[:n]
+                whole = _roots(given, query, there)
                 return triangle(whole.T @ whole)
-            grid = to_grid(given, query, some)
-            return scatter(grid.values[:n], None if grid.slots is None else grid.slots[:n], query.shape[1])
+            grid = to_grid(given, query, there)
+            return scatter(grid.values, grid.slots, query.shape[1])
     except MemoryError:
         raise DoorError(f"step `{query.step}` ran out of memory") from None
     except Exception:  # noqa: BLE001 (whatever a row makes a step raise would show that row)
@@ -440,6 +441,15 @@ def _sum_of(query: Query, rows: Rows, always: int | None) -> NDArray[np.int64]:
         if n == 1:
             return np.zeros(query.size, dtype=np.int64)
         return add(_sum_of(query, part_of(rows, 0, n // 2), always), _sum_of(query, part_of(rows, n // 2, n), always))
+
+
+def _first(given: Contribution, n: int, rows: int) -> Contribution:
+    """What the first `n` of so many rows add: the clip takes each row alone, and made-up subjects need none. Raises DoorError where a step
+    gave another number of rows."""
+    values, slots = np.asarray(given.values), None if given.slots is None else np.asarray(given.slots)
+    if values.shape[:1] != (rows,) or (slots is not None and slots.shape[:1] != (rows,)):
+        raise DoorError(f"expected values and slots of {rows} subjects from a step")
+    return replace(given, values=values[:n], slots=None if slots is None else slots[:n])
 
 
 @dataclass(frozen=True, slots=True)

@@ -310,7 +310,8 @@ def test_a_step_that_gives_one_subject_two_rows_is_refused() -> None:
         LocalCohort({"features": np.ones((3, 2))}, meter).noisy_sum(query("test.doubles"), grant(), ZeroNoise())
     assert meter.spent == {}
     # one that hides it from the rehearsal gains nothing either
-    assert exact_sum(query("test.doubles-later"), [{"features": np.ones((3, 2))}]).tolist() == [0, 0]
+    for steady in (False, True):
+        assert exact_sum(query("test.doubles-later"), [{"features": np.ones((3, 2))}], steady).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -483,3 +484,15 @@ def test_steps_see_only_who_takes_part(step: str) -> None:
         found = exact_sum(query(step, shape, part=Part.TRAIN), [batch])
         assert np.array_equal(found, exact_sum(query(step, shape), [rows]) if len(rows["part"]) else np.zeros(shape[2]))
     assert not exact_sum(query(step, shape, part=Part.HOLDOUT), [train]).any()
+
+
+@pytest.mark.parametrize("n", [1, 700, STEADY + 1])
+@pytest.mark.parametrize("step", ["test.values", "test.products"])
+def test_made_up_subjects_beside_them_change_no_sum(step: str, n: int) -> None:
+    generator = np.random.default_rng(n)
+    columns: dict[str, Array] = {"features": generator.normal(0, 9, (n, 2)), "part": generator.choice([1.0, 2.0], n)}
+    columns["features"][0] = math.nan
+    if step == "test.values":
+        columns["slots"] = generator.integers(0, 3, n).astype(np.float64)
+    asked = query(step, (1, 3, 2) if step == "test.values" else (1, 1, 3), part=Part.TRAIN)
+    assert np.array_equal(exact_sum(asked, [columns], steady=True), exact_sum(asked, [columns]))
