@@ -55,18 +55,23 @@ class Round:
 
     def info(self, use: str, *parts: bytes) -> bytes:
         """What a key for this use alone is derived with; lengths stand in front, so that no two lists of parts are the same bytes."""
-        return b"".join(len(part).to_bytes(4, "big") + part for part in (_TAG, _digest(self), use.encode(), *parts))
+        return b"".join([_beginning(self, use), *map(_framed, parts)])
 
 
-@lru_cache(64)  # every key of a round begins with it
-def _digest(round: Round) -> bytes:
-    return hashlib.sha256(rfc8785.dumps({"asked": round.asked, "contract": round.contract, "round": round.number})).digest()
+@lru_cache(64)  # every key of a round for the same use begins with it
+def _beginning(round: Round, use: str) -> bytes:
+    said = rfc8785.dumps({"asked": round.asked, "contract": round.contract, "round": round.number})
+    return b"".join(map(_framed, (_TAG, hashlib.sha256(said).digest(), use.encode())))
+
+
+def _framed(part: bytes) -> bytes:
+    return len(part).to_bytes(4, "big") + part
 
 
 def chacha20(key: bytes, size: int) -> Ring:
     """The stream that the product uses (RFC 8439, section 2.4)."""
     stream = Cipher(algorithms.ChaCha20(key, _ZERO), mode=None).encryptor().update(bytes(8 * size))
-    return np.frombuffer(stream, dtype="<u8").astype(np.uint64)
+    return np.frombuffer(stream, dtype="<u8").astype(np.uint64, copy=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,5 +127,5 @@ def masked(values: NDArray[np.int64], name: str, pairs: Iterable[tuple[str, byte
     (3) plus the partner's own stream, where there may be dropouts. `pairs`: the other's name and the pair's key."""
     total = values.view(np.uint64).copy()
     for other, key in pairs:
-        total = total + stream(key, len(total)) if name < other else total - stream(key, len(total))
+        (np.add if name < other else np.subtract)(total, stream(key, len(total)), out=total)
     return total if own is None else total + stream(own, len(total))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import rfc8785
@@ -35,7 +35,7 @@ class Step(StrEnum):
     FINISH = "finish"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Terms:
     """Who may sit in a round, in the order of the contract, and how many have to. Without `dropouts` all have to. `subjects`: most that all
     of them together have; None where nothing is said."""
@@ -58,15 +58,18 @@ class Terms:
 
     def place(self, name: str) -> int:
         """Where a partner's shares lie, from 1. Raises RefusedError for a stranger."""
-        for place, verifier in enumerate(self.partners, start=1):
-            if verifier.name == name:
-                return place
-        raise RefusedError(Code.ROSTER)
+        if (place := self._places.get(name)) is None:
+            raise RefusedError(Code.ROSTER)
+        return place
 
     def verify(self, name: str, statement: bytes, signature: bytes) -> None:
         """Raises RefusedError unless this partner signed the statement, which is `encoded`."""
         if not _signed(self.partners[self.place(name) - 1], statement, signature):
             raise RefusedError(Code.SIGNATURE)
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {verifier.name: place for place, verifier in enumerate(self.partners, start=1)}
 
 
 @lru_cache(1 << 12)  # partners in one process are shown the same signatures

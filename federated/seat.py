@@ -163,7 +163,7 @@ class Seat:
         )
         both = {name: of_mask[place] + of_seed[place] for name, place in places.items()}
         self._hold(self.name, both[self.name])
-        self._channels = {name: self._agree(self._channel, name, "channel") for name in self._others()}
+        self._channels = {name: self._agree(self._channel, self._ends(name, "channel")[1]) for name in self._others()}
         return {name: sealed(self._round, shared, *self._ends(name, "channel"), both[name]) for name, shared in self._channels.items()}
 
     def receive(self, received: Sequence[Keys] | Mapping[str, bytes]) -> None:
@@ -248,11 +248,12 @@ class Seat:
         self._held[name] = both[: shamir.SHARE_BYTES], both[shamir.SHARE_BYTES :]
 
     def _pair(self, name: str) -> bytes:
-        return mask_key(self._round, self._agree(self._mask, name, "mask"), *self._ends(name, "mask"))
+        mine, theirs = self._ends(name, "mask")
+        return mask_key(self._round, self._agree(self._mask, theirs), mine, theirs)
 
-    def _agree(self, secret: X25519PrivateKey, name: str, use: str) -> bytes:
+    def _agree(self, secret: X25519PrivateKey, theirs: End) -> bytes:
         try:
-            return agree(secret, self._ends(name, use)[1])
+            return agree(secret, theirs)
         except ValueError:  # no key, or one of small order
             raise self._refused(Code.ROSTER) from None
 

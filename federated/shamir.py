@@ -16,6 +16,9 @@ PRIME = 2**256 + 297
 
 SECRET_BYTES, SHARE_BYTES = 32, 33
 
+_RUN = 16
+"""Steps of Horner's rule between two reductions: places are small, so that a number grows by little in so many."""
+
 _WIDE = 64
 """Random bytes for a number modulo `PRIME`: what reducing them leaves of a bias is below 2^-254."""
 
@@ -58,6 +61,8 @@ def join(shares: Mapping[int, bytes], weighing: Mapping[int, int]) -> bytes:
 def _at(polynomial: list[int], x: int) -> int:
     """Its value at `x`; highest coefficient first (Horner)."""
     value = 0
-    for coefficient in polynomial:
-        value = (value * x + coefficient) % PRIME
+    for start in range(0, len(polynomial), _RUN):
+        for coefficient in polynomial[start : start + _RUN]:
+            value = value * x + coefficient
+        value %= PRIME
     return value

@@ -19,6 +19,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 
 import rfc8785
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic_core import to_json
 
 from federated.messages import Step
 from federated.replies import Code, RefusedError
@@ -153,4 +154,4 @@ def spoken(kind: type[Spoken], read: Message, parts: int) -> Spoken:
     """What a message says, which has so many parts; for what is read `strictly`."""
     said, there = read.payload
     require(len(there) == parts)
-    return kind.model_validate_json(rfc8785.dumps(dict(said)))
+    return kind.model_validate_json(to_json(said))

@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +40,9 @@ from federated.courier import Courier
 from federated.messages import Terms
 from federated.questions import Asked
 from federated.rounds import conduct
-from tests.agents import Ahead, contract, grant_of, question, subjects
+from tests.agents import contract, grant_of, question
+from tests.benchmarks import virtual
 from tests.links import line
-from tests.partners import courier, limit, partners
 
 AGENTS, SIZE = 10, 100_000
 MANY, NARROW = 100, 1_000
@@ -84,19 +83,6 @@ def over_tls(folder: Path, rounds: int) -> None:
 def weights(over: Courier, names: Iterable[str]) -> list[float]:
     """MB of each agent."""
     return [float(each) for each in over.exchange(dict.fromkeys(names, b"rss")).values()]
-
-
-def in_process(rounds: int) -> None:
-    """Many partners, one after the other; their noise too is drawn before a round."""
-    agreed, noises = contract(MANY), [Ahead() for _ in range(MANY)]
-    rows = [{"features": subjects(place, NARROW)} for place in range(MANY)]
-    over = courier(partners(agreed, rows, [limit(agreed, Fraction(1)) for _ in rows], noises))
-    spent = []
-    for number in range(1, rounds + 1):
-        for noise in noises:
-            noise.prepare(b"draw %d" % number, agreed, grant_of(agreed), NARROW)
-        spent.append(seconds(MANY, NARROW, over, number))
-    told(f"{MANY} partners × {NARROW:,} in one process", spent)
 
 
 class Here(Grid):
@@ -152,12 +138,12 @@ def peer(nodes: int, size: int, rounds: int) -> None:
 
 
 def main() -> None:
-    """Four figures."""
+    """All figures."""
     logging.getLogger("flwr").setLevel(logging.ERROR)
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     with tempfile.TemporaryDirectory() as folder:
         over_tls(Path(folder), rounds)
-    in_process(rounds)
+    virtual.main(MANY, NARROW, rounds)
     peer(AGENTS, SIZE, rounds)
     peer(FEWER, NARROW, 1)
 
