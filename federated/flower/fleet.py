@@ -11,13 +11,13 @@ import ssl
 from base64 import b64encode
 from typing import Protocol, Self, TypeVar
 
-import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it has no stubs of its own
 
 from federated.flower.calls import PUBLIC_KEY, SIGNATURE, TIMESTAMP, versions
+from federated.flower.http import httpx
 from federated.flower.pinned import TransportError
 from federated.flower.protobuf import fleet_pb2, heartbeat_pb2, message_pb2, node_pb2
 

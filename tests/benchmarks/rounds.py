@@ -77,12 +77,14 @@ def over_tls(folder: Path, rounds: int) -> None:
         after = weights(over, at.keys)
     told(f"{AGENTS} agents × {SIZE:,} over TLS", spent[1:])
     print(f"noise of a round, before it opens: {statistics.median(drawn[1:]):.1f} s for all {AGENTS} on {os.cpu_count()} cores")
-    print(f"an agent has {max(before):.0f} MB resident, and {max(after):.0f} MB once it drew noise and summed", flush=True)
+    (ready, _), (summed, peak) = before, after
+    print(f"an agent has {ready:.0f} MB resident, and {summed:.0f} MB once it drew noise and summed, {peak:.0f} MB at most", flush=True)
 
 
-def weights(over: Courier, names: Iterable[str]) -> list[float]:
-    """MB of each agent."""
-    return [float(each) for each in over.exchange(dict.fromkeys(names, b"rss")).values()]
+def weights(over: Courier, names: Iterable[str]) -> tuple[float, float]:
+    """MB of the heaviest agent, now and at most so far."""
+    told = [tuple(map(float, each.split())) for each in over.exchange(dict.fromkeys(names, b"rss")).values()]
+    return max(now for now, _ in told), max(peak for _, peak in told)
 
 
 class Here(Grid):
