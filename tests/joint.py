@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 import pickle
+import signal
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -193,16 +195,21 @@ def send(line: socket.socket, messages: Mapping[str, bytes]) -> None:
 
 
 def receive(line: socket.socket) -> dict[str, bytes] | None:
-    """None where the other end is gone."""
-    head = line.recv(8, socket.MSG_WAITALL)
-    if len(head) < 8:
+    """None where the other end is gone, in the midst of it too."""
+    try:
+        head = line.recv(8, socket.MSG_WAITALL)
+        size = int.from_bytes(head, "big")
+        raw = line.recv(size, socket.MSG_WAITALL) if len(head) == 8 else b""
+    except ConnectionError:
         return None
-    found: dict[str, bytes] = pickle.loads(line.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL))
+    if len(head) < 8 or len(raw) < size:
+        return None
+    found: dict[str, bytes] = pickle.loads(raw)
     return found
 
 
-def forked(root: Path, agreed: Agreed, partners: Partners, environment: Mapping[str, str]) -> int:
-    """A run in a child, which may be killed, with the partners here; its exit code, negative for a signal."""
+def forked(root: Path, agreed: Agreed, partners: Partners, environment: Mapping[str, str], after: float | None = None) -> int:
+    """A run in a child, which may be killed, `after` so many seconds too, with the partners here; its exit code, negative for a signal."""
     here, there = socket.socketpair()
 
     def lead() -> None:
@@ -211,12 +218,17 @@ def forked(root: Path, agreed: Agreed, partners: Partners, environment: Mapping[
 
     begun = _begun(lead, environment)
     there.close()
+    timer = Timer(after or 0, lambda: os.kill(begun, signal.SIGKILL))  # one that has ended is still there until it is waited for
+    if after is not None:
+        timer.start()
     while (requests := receive(here)) is not None:
         try:
             send(here, partners.exchange(requests))
-        except BrokenPipeError:
+        except ConnectionError:
             break
     here.close()
+    os.waitid(os.P_PID, begun, os.WEXITED | os.WNOWAIT)
+    timer.cancel()
     return os.waitstatus_to_exitcode(os.waitpid(begun, 0)[1])
 
 

@@ -1,8 +1,16 @@
-"""A coordinator killed with -9 at a durable step: the next run ends in the same bytes, pays nothing twice, and releases once."""
+"""A coordinator killed with -9 at its durable steps and at random moments: the next run ends in the same bytes, pays nothing twice, and
+releases once. Where a partner was started anew meanwhile, so that it forgot where it sat, the run may end without a release instead.
+
+`CRASHES` says how many random moments are taken, a few of them.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import random
+import time
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -11,16 +19,85 @@ import yaml
 from audit import joint_passport
 from audit import log as audit_log
 from audit.failpoint import KILL, TRACE
-from engine.collaborations import contracts
+from engine.collaborations import contracts, running
+from engine.collaborations.rounds import CollaborationError, OverError
+from federated.messages import Step
 from governance.partner_keys import PartnerKeys
+from governance.principals import UNSAFE_VARIABLE
+from tests import scenes
 from tests.collaborations import fields, signers
 from tests.failpoints import names
-from tests.joint import LOGISTIC, agreed, blobs, child, forked, leader, opened, partners, run
+from tests.joint import LEADER, LOGISTIC, Partners, agreed, blobs, child, forked, leader, opened, partners, run
 
 pytestmark = pytest.mark.slow
 
 AGREED = agreed(**LOGISTIC)
 SIZES = (300, 300)
+MOMENTS = int(os.environ.get("CRASHES", "50")) // 12
+SEED = int(os.environ.get("CRASH_SEED", "2026"))
+
+
+def releases(root: Path) -> int:
+    """How many the log knows of."""
+    with opened(root).store.read() as session:
+        return [entry.parsed["action"] for entry in audit_log.entries(session.connection(), 0)].count("collaboration.released")
+
+
+def hold(root: Path, courier: Partners) -> None:
+    """What must hold whenever: the log verifies, nothing is released twice; no partner paid more than it has, or less than it let out; for
+    each vector that left it drew noise, once."""
+    assert scenes.run("audit", "verify", env={"CONSENTRIC_WORKSPACE": str(root), UNSAFE_VARIABLE: LEADER}).code == 0
+    assert releases(root) <= 1
+    for place in courier.places.values():
+        left = [leaving for leaving, _ in place.book.left if leaving.code is None]
+        vectors = [leaving for leaving in left if leaving.step == Step.VECTOR]
+        drawn = [leaving.round for leaving in left if leaving.step == Step.KEYS]
+        assert {vector.path: vector.mu_squared for vector in vectors}.items() <= place.meter.spent.items()
+        assert len({vector.round for vector in vectors}) == len({vector.path for vector in vectors}) == len(vectors)
+        assert {vector.round for vector in vectors} <= {*drawn} and len({*drawn}) == len(drawn)
+        assert sum(place.meter.spent.values(), Fraction(0)) <= place.meter.limit
+
+
+def ended(root: Path, courier: Partners) -> running.Ran | None:
+    """Let it come to its end, which may be that it is over; it is then over for whoever tries again."""
+    for _ in range(3):
+        try:
+            return run(opened(root), AGREED, courier)
+        except CollaborationError:  # nobody charged: it may be asked again
+            continue
+        except OverError:
+            with pytest.raises(OverError):
+                run(opened(root), AGREED, courier)
+            return None
+    raise AssertionError("it neither ended nor went on")
+
+
+def test_killed_at_random_moments_it_goes_on_or_ends_cleanly(tmp_path: Path) -> None:
+    """Up to three kills of one run; before every other of the next runs a partner is started anew."""
+    draw, root, courier = random.Random(SEED), tmp_path / "whole", partners(AGREED, blobs(900), SIZES)
+    leader(root)
+    began = time.monotonic()
+    assert forked(root, AGREED, courier, {}) == 0
+    whole = time.monotonic() - began
+    expected = run(opened(root), AGREED, courier).result.canonical()
+    for number in range(MOMENTS):
+        root, courier = tmp_path / str(number), partners(AGREED, blobs(900), SIZES)
+        leader(root)
+        forgetful = number % 2 == 1
+        moments = [draw.uniform(0, whole) for _ in range(draw.randint(1, 3))]
+        try:
+            for moment in moments:
+                assert forked(root, AGREED, courier, {}, moment) in {-9, 0}
+                hold(root, courier)
+                if forgetful:
+                    draw.choice([*courier.places.values()]).start()
+            ran = ended(root, courier)
+            hold(root, courier)
+            assert releases(root) == (ran is not None) and (ran is not None or forgetful)
+            assert ran is None or not ran.silent
+            assert forgetful or (ran is not None and ran.result.canonical() == expected)
+        except Exception as error:
+            raise AssertionError(f"killed after {moments} s of {whole:.3f}, moment {number} of seed {SEED}") from error
 
 
 def test_killed_at_every_failpoint_it_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
@@ -39,9 +116,7 @@ def test_killed_at_every_failpoint_it_ends_as_if_it_had_not_been(tmp_path: Path)
         assert ran.result.canonical() == expected, point
         assert all(sum(place.meter.spent.values()) == place.meter.limit for place in courier.places.values()), point
         joint_passport.read(ran.passport.read_bytes(), workspace.keys.signer.verifier)
-        with workspace.store.read() as session:
-            released = [entry.parsed["action"] for entry in audit_log.entries(session.connection(), 0)].count("collaboration.released")
-        assert released == 1 and not ran.silent, point
+        assert releases(root) == 1 and not ran.silent, point
 
 
 def test_a_contract_whose_signing_was_killed_is_signed_again(tmp_path: Path) -> None:
