@@ -74,12 +74,13 @@ def ended(root: Path, courier: Partners) -> running.Ran | None:
 
 def test_killed_at_random_moments_it_goes_on_or_ends_cleanly(tmp_path: Path) -> None:
     """Up to three kills of one run; before every other of the next runs a partner is started anew."""
-    draw, root, courier = random.Random(SEED), tmp_path / "whole", partners(AGREED, blobs(900), SIZES)
-    leader(root)
-    began = time.monotonic()
-    assert forked(root, AGREED, courier, {}) == 0
-    whole = time.monotonic() - began
-    expected = run(opened(root), AGREED, courier).result.canonical()
+    draw = random.Random(SEED)
+    for name in ("here", "forked"):  # here first, so that children have imported everything
+        leader(root := tmp_path / name)
+        courier, began = partners(AGREED, blobs(900), SIZES), time.monotonic()
+        assert name == "here" or forked(root, AGREED, courier, {}) == 0
+        expected = run(opened(root), AGREED, courier).result.canonical()
+        whole = time.monotonic() - began
     for number in range(MOMENTS):
         root, courier = tmp_path / str(number), partners(AGREED, blobs(900), SIZES)
         leader(root)
@@ -87,7 +88,7 @@ def test_killed_at_random_moments_it_goes_on_or_ends_cleanly(tmp_path: Path) -> 
         moments = [draw.uniform(0, whole) for _ in range(draw.randint(1, 3))]
         try:
             for moment in moments:
-                assert forked(root, AGREED, courier, {}, moment) in {-9, 0}
+                assert forked(root, AGREED, courier, {}, moment) in {-9, 0, 1 if forgetful else 0}  # 1: it is over
                 hold(root, courier)
                 if forgetful:
                     draw.choice([*courier.places.values()]).start()
