@@ -104,12 +104,11 @@ class _Session:
         try:
             while not stop.is_set():
                 began = time.monotonic()
-                if (asked := self._fetched()) is None:
+                if self._served():
+                    wait = 0.0
+                else:
                     wait = pace.after(wait, time.monotonic() - began)
                     stop.wait(wait)
-                else:
-                    wait = 0.0
-                    self._serve(asked)
         finally:
             over.set()
             heart.join()
@@ -123,13 +122,17 @@ class _Session:
         except RejectedError as no:
             raise TransportError(f"{no} to a look for requests; its version may be another") from None
 
-    def _serve(self, asked: Message) -> None:
-        """Steps 3 and 4."""
-        if (request := envelope.payload(asked)) is None:  # of another make: somebody else's app, perhaps
-            return
-        reply = envelope.reply(asked.metadata, self._agent.answer(request))
-        with suppress(RejectedError):  # its run has ended: nobody waits for a reply
-            self._patiently(lambda: self._fleet.push(reply, envelope.tree(reply)))
+    def _served(self) -> bool:
+        """Steps 2 to 4; whether there was a request. Its message is let go before it is answered, for it may be large."""
+        if (asked := self._fetched()) is None:
+            return False
+        headers, request = envelope.headers(asked), envelope.payload(asked)
+        del asked
+        if request is not None:  # else of another make: somebody else's app, perhaps
+            reply = envelope.reply(headers, self._agent.answer(request))
+            with suppress(RejectedError):  # its run has ended: nobody waits for a reply
+                self._patiently(lambda: self._fleet.push(reply, envelope.tree(reply)))
+        return True
 
     def _beat(self, over: threading.Event) -> None:
         while not over.wait(BEAT):

@@ -69,6 +69,15 @@ def tree(message: Message) -> ObjectTree:
     return message_pb2.ObjectTree(object_id=message.metadata.message_id)
 
 
+def headers(message: Message) -> Metadata:
+    """A copy of a message's headers: a part of a message keeps all of it in memory."""
+    from federated.flower.protobuf import message_pb2
+
+    copied = message_pb2.Metadata()
+    copied.CopyFrom(message.metadata)
+    return copied
+
+
 def payload(message: Message) -> bytes | None:
     """The bytes in a message, None for one of another make, or with an error."""
     items = message.content.items

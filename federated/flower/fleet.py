@@ -89,6 +89,7 @@ class Fleet:
         signature = self._key.sign(time.encode("ascii"), ec.ECDSA(SHA256()))
         signed = {TIMESTAMP: time, SIGNATURE: b64encode(signature).decode()}
         said = self._http.post(path, content=request.SerializeToString(deterministic=True), headers=signed, timeout=seconds)
+        said.stream = httpx.ByteStream(b"")  # its own knows it: both bodies would stay until Python looks for circles
         said.raise_for_status()
         answered = answer()
         try:
