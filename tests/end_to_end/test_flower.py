@@ -41,7 +41,7 @@ ONCE = Patience(tries=2, first=0.05)
 LARGE = wire.MOST
 TOO_LARGE = 64 << 20
 RESIDENT = 180
-"""MB that an agent may have after it: what it needs, and what the C library keeps at hand of 64; with two copies it had 196."""
+"""MB that an agent may have after it: what it needs, and what the C library keeps at hand of 64; with two copies of it, 217."""
 
 
 @pytest.fixture(scope="module")
