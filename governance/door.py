@@ -287,8 +287,8 @@ class Some(Mapping[str, Array]):
         return len(self.batch)
 
 
-STEADY = 1024
-"""Most subjects in a call of a step whose parameters somebody else made up."""
+STEADY, WORK = 1 << 10, 1 << 26
+"""Most subjects in a call of a step whose parameters somebody else made up, and most of them times numbers in its parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,13 +340,19 @@ def rehearse(query: Query, shapes: Mapping[str, tuple[int, ...]], steady: bool =
     column, without the subjects. Raises DoorError."""
     if query.step not in _STEPS:
         raise DoorError(f"no step is registered as `{query.step}`")
-    count = min(rows_at_once(query.shape[0] * query.shape[2]), STEADY) if steady else 1
+    count = _steady_rows(query) if steady else 1
     try:
         subjects = Rows({name: np.zeros((count, *shape)) for name, shape in shapes.items()}, 0, count)
         with np.errstate(all="ignore"):
             to_grid(_STEPS[query.step](subjects, query.parameters), query, subjects)
     except Exception as error:
         raise DoorError(f"step `{query.step}` cannot answer this query: {type(error).__name__}: {error}") from error
+
+
+def _steady_rows(query: Query) -> int:
+    """Subjects in every call of a step that is `steady`: fewer where parameters are large, so that a call stays about as much work."""
+    numbers = sum(parameter.size for parameter in query.parameters.values())
+    return max(1, min(rows_at_once(query.shape[0] * query.shape[2]), STEADY, WORK // max(1, numbers)))
 
 
 def grid_sigma(grant: Grant) -> float:
@@ -374,9 +380,8 @@ def exact_sum(query: Query, batches: Iterable[Batch], steady: bool = False) -> N
     many rows, and a subject's contribution is the same wherever it stands. One thread makes them, so that memory, too, is that
     of one call, which `rehearse` has tried: whether there is enough does not depend on how many subjects there are.
     """
-    most = rows_at_once(query.shape[0] * query.shape[2])
-    always = min(most, STEADY) if steady else None
-    pieces = _pieces(batches, always or most)
+    always = _steady_rows(query) if steady else None
+    pieces = _pieces(batches, always or rows_at_once(query.shape[0] * query.shape[2]))
     first = list(islice(pieces, 2))
     workers = 1 if steady else min(len(first), os.cpu_count() or 1)  # a thread costs more than a small population
     waiting, turn = chain(first, pieces), Lock()

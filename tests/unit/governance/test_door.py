@@ -15,6 +15,7 @@ from governance.door import (
     CROSS,
     MAX_SIGMA,
     STEADY,
+    WORK,
     Array,
     Batch,
     BudgetError,
@@ -124,14 +125,15 @@ def test_what_a_steady_sum_needs_is_what_was_rehearsed_however_many_there_are() 
         seen.add((len(batch["features"]), threading.get_ident()))
         return Contribution(batch["features"])
 
-    query = Query(StepName("test.notes-how-many"), {}, (1, 1, 2), 1e3)
-    rehearse(query, {"features": (2,)}, steady=True)
-    rehearsed = set(seen)
-    for count in (1, STEADY, 3 * STEADY + 1):
-        columns = {"features": np.full((count, 2), 250.0)}
-        total = exact_sum(query, LocalCohort(columns, MemoryMeter(Fraction(1)), batch_rows=2 * STEADY).batches(), steady=True)
-        assert total.tolist() == [int(GRID / 4) * count] * 2
-    assert len(rehearsed) == 1 and seen == rehearsed
+    for parameters, rows in ({}, STEADY), ({"large": np.zeros(WORK // 64)}, 64), ({"huge": np.zeros(2 * WORK, np.uint8)}, 1):
+        query = Query(StepName("test.notes-how-many"), parameters, (1, 1, 2), 1e3)
+        rehearse(query, {"features": (2,)}, steady=True)
+        for count in (1, 64, 129):
+            columns = {"features": np.full((count, 2), 250.0)}
+            total = exact_sum(query, LocalCohort(columns, MemoryMeter(Fraction(1)), batch_rows=100).batches(), steady=True)
+            assert total.tolist() == [int(GRID / 4) * count] * 2
+        assert seen == {(rows, threading.get_ident())}
+        seen.clear()
 
 
 @settings(max_examples=200, deadline=None)
