@@ -14,11 +14,9 @@ import rfc8785
 
 from audit import dsse
 from audit.checkpoint import Signer, Verifier
+from audit.joint_verify import ACKNOWLEDGED
 from audit.merkle import IntegrityError
 from policies.documents import Digest
-
-ACKNOWLEDGED = "application/vnd.consentric.acknowledgement+json"
-"""Type of what is signed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 from audit import joint_page as page
 from audit import joint_passport as passports
 from audit.checkpoint import Verifier
-from audit.joint_passport import JointPassport, Share
+from audit.joint_passport import JointPassport, Share, Signed
+from audit.joint_verify import RELEASED
 from audit.passport import Charge, Privacy, prove
 from audit.report import Command, Count, Part
 from audit.wording import number
@@ -56,31 +57,34 @@ def passport_of(agreed: Agreed, result: Result, acknowledged: Mapping[str, Ackno
     )
 
 
-def release(workspace: Workspace, folder: Path, passport: JointPassport) -> Path:
-    """(1) The passport as it will be, durable; (2) the entry that names it; (3) signed, with the proof of that entry. A release that a
-    crash cut short goes on where it was, with the passport that it had."""
+def release(
+    workspace: Workspace, folder: Path, agreed: Agreed, passport: JointPassport, acknowledged: Mapping[str, Acknowledgement]
+) -> Path:
+    """(1) The passport as it will be, durable; (2) the entry that names it; (3) signed, with the proof of that entry and what partners
+    signed. A release that a crash cut short goes on where it was. Where partners signed for the model since, another passport says so and
+    takes the place of the one before, which the log names still."""
     draft, path = folder / DRAFT, folder / PASSPORT
-    if not draft.exists():
+    if not draft.exists() or passports.parse(draft.read_bytes()) != passport:
         with whole_file(draft, "joint-draft") as partial:
             partial.write_bytes(passports.dump(passport))
-    passport = passports.parse(draft.read_bytes())
     named = {"passport": passports.digest(passport), "contract": f"sha256:{passport.contract}"}
     if _entry(workspace, named) is None:
         with workspace.store.transaction("joint-release") as write:
-            write.record(passports.RELEASED, **named, collaboration=passport.collaboration, outcome=f"sha256:{passport.outcome}")
-    if not path.exists():
+            write.record(RELEASED, **named, collaboration=passport.collaboration, outcome=f"sha256:{passport.outcome}")
+    if not path.exists() or passports.contents(path.read_bytes())[0] != passport:
         index, checkpoint = _entry(workspace, named), workspace.checkpoint()
         assert index is not None and checkpoint is not None  # recorded above, and sealed with that
         with workspace.store.read() as session:
             proof = prove(session.connection(), index, checkpoint)
+        signed = Signed(agreed.envelope, tuple(acknowledged[share.name].envelope for share in passport.partners))
         with whole_file(path, "joint-passport") as partial:
-            partial.write_bytes(passports.issue(passport, proof, workspace.keys.signer))
+            partial.write_bytes(passports.issue(passport, proof, signed, workspace.keys.signer))
     return path
 
 
-def write_page(workspace: Workspace, agreed: Agreed, result: Result, acknowledged: Mapping[str, Acknowledgement]) -> Path:
-    """`reports/NAME.joint.html`."""
-    contract, passport = agreed.contract, passport_of(agreed, result, acknowledged)
+def write_page(workspace: Workspace, agreed: Agreed, result: Result, passport: JointPassport) -> Path:
+    """`reports/NAME.joint.html`, which says of partners what the passport says."""
+    contract = agreed.contract
     said = {share.name: share for share in passport.partners}
     heads = [
         page.Partner(v.name, said[v.name].epsilon, said[v.name].head) if v.name in said else page.Partner(v.name)
@@ -106,6 +110,10 @@ def write_page(workspace: Workspace, agreed: Agreed, result: Result, acknowledge
         digests=(("contract", passport.contract), ("what partners were told", passport.outcome)),
         verify=(
             Command(f"consentric collaboration verify {contract.name} --digest {agreed.digest}", "the contract, and who signed it"),
+            Command(
+                f"consentric collaboration check passport.json --key {workspace.keys.verifier_key} --digest {agreed.digest}",
+                "this model's passport: the entry of its release, the contract, and what each partner signed when it got the model",
+            ),
             Command(f"consentric collaboration status {contract.name}", "rounds, charges and partners"),
             Command("consentric audit verify", "every entry of this log against the signed checkpoint"),
         ),
@@ -159,5 +167,5 @@ def _what(asked: Asked) -> str:
 def _entry(workspace: Workspace, facts: Mapping[str, str]) -> int | None:
     holding = [entries.pair(name, value) for name, value in facts.items()]
     with workspace.store.read() as session:
-        found = entries.find(session.connection(), passports.RELEASED, holding=holding, last=1)
+        found = entries.find(session.connection(), RELEASED, holding=holding, last=1)
     return found[0].index if found else None

@@ -78,9 +78,10 @@ def run(bench: Bench, agreed: Agreed, courier: Courier) -> Ran:
             words = ", ".join(f"`{name}`: {why}" for name, why in sorted(silent.items()))
             raise CollaborationError(f"the joint model is there, and not every partner has it, {words}; run again when they are there")
         bench.progress("passport and page")
-        passport = evidence.release(bench.workspace, place, evidence.passport_of(agreed, result, acknowledged))
-        page = evidence.write_page(bench.workspace, agreed, result, acknowledged)
-    return Ran(result, acknowledged, silent, passport, page)
+        passport = evidence.passport_of(agreed, result, acknowledged)
+        path = evidence.release(bench.workspace, place, agreed, passport, acknowledged)
+        page = evidence.write_page(bench.workspace, agreed, result, passport)
+    return Ran(result, acknowledged, silent, path, page)
 
 
 def ended(workspace: Workspace, agreed: Agreed) -> bool:

@@ -21,7 +21,10 @@ from engine.gates import Refused
 from engine.workspace import Workspace, WorkspaceError
 from federated.messages import Step
 from governance.accounting import epsilon_of
-from tests.joint import LOGISTIC, Killed, Partners, agreed, blobs, leader, opened, partners, run
+from governance.principals import UNSAFE_VARIABLE
+from tests.joint import LEADER, LOGISTIC, Killed, Partners, agreed, blobs, leader, opened, partners, run
+from tests.scenes import Ran as Said
+from tests.scenes import run as command
 
 AGREED = agreed(**LOGISTIC)
 SIZES = (400, 0)
@@ -225,11 +228,17 @@ def test_with_dropouts_it_goes_on_without_who_is_lost_and_says_so(workspace: Wor
     courier.before = lambda number, _step: courier.gone.add("p3") if number == 3 else None
     ran = run(workspace, four, courier)
     assert [asked.without for asked in ran.result.asked][:4] == [(), (), ("p3",), ("p3",)]
-    assert list(ran.silent) == ["p3"] and "unrecorded" in ran.page.read_text()
-    assert joint_passport.read(ran.passport.read_bytes(), workspace.keys.signer.verifier).silent == ("p3",)
+    key = workspace.keys.signer.verifier
+    first = joint_passport.read(ran.passport.read_bytes(), key)
+    assert list(ran.silent) == ["p3"] and "unrecorded" in ran.page.read_text() and first.silent == ("p3",)
     courier.before = lambda _number, _step: None
     courier.gone.clear()
-    assert not run(opened(workspace.root), four, courier).silent  # it comes back, and has charged for what it answered
+    ran = run(opened(workspace.root), four, courier)  # it comes back, and has charged for what it answered
+    now = joint_passport.read(ran.passport.read_bytes(), key)
+    assert not ran.silent and not now.silent and now.partners[:3] == first.partners
+    assert "unrecorded" not in ran.page.read_text()  # the page says what the passport says
+    named = [entry["facts"]["passport"] for entry in actions(workspace) if entry["action"] == "collaboration.released"]
+    assert named == [joint_passport.digest(first), joint_passport.digest(now)]
 
 
 def test_a_partner_that_says_it_charged_less_is_not_believed(workspace: Workspace) -> None:
@@ -258,3 +267,39 @@ def test_a_passport_of_another_release_is_found(whole: tuple[Workspace, Partners
     forged = dsse.seal(verify.PAYLOAD_TYPE, verify.canonical(statement), workspace.keys.signer)
     with pytest.raises(IntegrityError, match="no release of this passport"):
         joint_passport.read(forged, workspace.keys.signer.verifier)
+
+
+def checked(*words: str) -> Said:
+    """Offline: there is no workspace here."""
+    return command("collaboration", "check", *words, env={"CONSENTRIC_WORKSPACE": "/nowhere"})
+
+
+def test_its_passport_is_checked_offline_and_beside_the_log(whole: tuple[Workspace, Partners, Ran], tmp_path: Path) -> None:
+    workspace, _, ran = whole
+    key, file = workspace.keys.verifier_key, str(ran.passport)
+    told = checked(file, "--key", key, "--digest", AGREED.digest, "--json")
+    assert told.code == 0 and told.data["intact"] and [share["name"] for share in told.data["passport"]["partners"]] == ["p0", "p1", "p2"]
+    assert "as you wrote it down" in checked(file, "--key", key, "--digest", AGREED.digest).out
+    assert "collaboration check passport.json --key" in ran.page.read_text()
+    inside = {"CONSENTRIC_WORKSPACE": str(workspace.root), UNSAFE_VARIABLE: LEADER}
+    held = command("audit", "verify", file, env=inside)
+    assert held.code == 0 and "ε of Gaussian draws hold" in held.out
+    forged = tmp_path / "forged.json"
+    forged.write_text(ran.passport.read_text().replace('"keyid": "', '"keyid": "x', 1))
+    elsewhere = leader(tmp_path / "elsewhere")
+    garbage = tmp_path / "garbage"
+    garbage.write_bytes(b"no transcript")
+    for words, code, says in (
+        ((str(forged), "--key", key), 6, "is not signed by"),
+        ((file, "--key", elsewhere.keys.verifier_key), 6, "is not signed by"),
+        ((file, "--key", key, "--digest", "sha256:" + "0" * 64), 6, "another contract"),
+        ((file, "--key", key, "--transcript", str(garbage)), 6, "is no transcript"),
+        ((file, "--key", "abc"), 2, "`--key`"),
+        ((str(tmp_path / "none"), "--key", key), 2, "cannot be read"),
+        ((str(garbage), "--key", key), 6, "is malformed"),
+    ):
+        ran_ = checked(*words)
+        assert ran_.code == code and says in ran_.err and "Traceback" not in ran_.err, ran_
+    assert command("audit", "verify", str(forged), env=inside).code == 6
+    other = command("audit", "verify", file, env={"CONSENTRIC_WORKSPACE": str(elsewhere.root), UNSAFE_VARIABLE: LEADER})
+    assert other.code == 6 and "not signed by" in other.out
