@@ -430,10 +430,10 @@ def verify_opening(raw: bytes, trust: Trust | Key, beside: Path = Path("answer.j
         if commitment != root:
             raise Broken(f"entry {index} does not commit to what was asked, what is said and this salt")
         means = {beside.with_name(Path(name).name): digest for name, digest in value["answer"]["documents"].items()}
-        for path in (there := [path for path in means if path.exists()]):
-            if f"sha256:{sha(path.read_bytes()).hex()}" != means[path]:
-                raise Broken(f"`{path.name}` beside it is not the document that it means, {means[path]}")
-        return f"entry {index} of {entry['at']} commits to this answer; of its documents there are {[path.name for path in there]}"
+        for path, digest in means.items():
+            if not path.exists() or f"sha256:{sha(path.read_bytes()).hex()}" != digest:
+                raise Broken(f"the document that it means, {digest}, is not beside it as `{path.name}`")
+        return f"entry {index} of {entry['at']} commits to this answer and its documents, {[path.name for path in means]}"
     verify_inclusion(leaf["index"], size, sha(b"\0", commitment), [bytes.fromhex(each) for each in leaf["proof"]], root)
     if action == "consent.append":
         said = {name: each for name, each in zip(FIELDS, json.loads(value), strict=False) if each is not None}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlmodel import select
@@ -24,16 +24,20 @@ from governance.roles import Action
 from governance.tables import BuildRow, DocumentRow
 from policies.contract import Contract
 
+_OF_BUILDS = "facts", "passport", "opening"
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question that was answered: the entry that commits to the answer, and the salt that opens it."""
+    """A question that was answered: the entry that commits to the answer, and the salt that opens it. `withheld`: names of documents that
+    the answer rests on, which whoever asked may not read."""
 
     question: Question
     given: Asking
     answer: Answer
     entry: int
     salt: bytes
+    withheld: tuple[str, ...] = ()
 
     def value(self) -> str:
         """What the entry commits to: `said`, as JSON with sorted keys."""
@@ -61,10 +65,17 @@ def ask(workspace: Workspace, question: Question, given: Asking) -> Asked:
         write.record("question.asked", **about)
     with workspace.store.read() as session:
         answer = question.answer(Archive(workspace, session, given), given)
+    withheld = () if roles.may(workspace, Action.READ_SEGMENTS) else tuple(filter(of_build, answer.documents))
+    answer = replace(answer, documents={name: text for name, text in answer.documents.items() if name not in withheld})
     draft = Asked(question, given, answer, -1, os.urandom(SALT))
     with workspace.store.transaction("answer") as write:
         entry = write.record("question.answered", **about, answer=commit(draft.value(), draft.salt).hex())
-    return Asked(question, given, answer, entry, draft.salt)
+    return Asked(question, given, answer, entry, draft.salt, withheld)
+
+
+def of_build(name: str) -> bool:
+    """Whether a file, by its name, says what a build keeps of itself, which is for whoever may read segments."""
+    return name.split("-")[0] in _OF_BUILDS
 
 
 def check(question: Question, given: Asking) -> None:

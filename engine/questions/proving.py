@@ -30,7 +30,7 @@ from audit import log as audit_log
 from audit.proof import entry_proof, opening
 from engine import considered, copies, roles
 from engine.files import draft_folder, flush_folder, place_folder
-from engine.questions.asking import Asked
+from engine.questions.asking import Asked, of_build
 from engine.workspace import Workspace, WorkspaceError
 from governance import consent_batches
 from governance.builds import BuildId
@@ -40,9 +40,6 @@ README, ANSWER, POLICY = "README.txt", "answer.json", "log.policy"
 
 _OPTIONS = {"answer.json": "opening", "entry": "proof", "passport": "passport", "opening": "opening", "consent": "opening"}
 """Of the verifier, by how the name of a file begins."""
-
-_OF_BUILDS = "facts", "passport", "opening"
-"""Files that say what a build keeps of itself."""
 
 _READ_ME = """\
 An answer of a compliance officer, as evidence that needs no trust in whoever gave it.
@@ -84,7 +81,7 @@ def prove(workspace: Workspace, asked: Asked, to: Path) -> Proof:
     """Write the folder, for its owner alone. Raises IntegrityError where an entry does not verify."""
     found = dict(_files(workspace, asked)) | dict(asked.answer.documents)
     shown = roles.may(workspace, Action.READ_SEGMENTS)
-    files = {name: text for name, text in found.items() if shown or name.split("-")[0] not in _OF_BUILDS}
+    files = {name: text for name, text in found.items() if shown or not of_build(name)}
     given = [f"--{_OPTIONS[kind]} {name}" for name in files if (kind := name.split("-")[0]) in _OPTIONS]
     command = f"python verify.py --trust {POLICY} {' '.join(given)}"
     files[README] = _READ_ME.format(command=command)
@@ -99,7 +96,7 @@ def prove(workspace: Workspace, asked: Asked, to: Path) -> Proof:
         place_folder(partial, to.resolve(), "answer-proof")
     said = Counter(index for index, _ in asked.answer.said)
     closed = tuple(index for index, many in said.items() if sum(name.startswith(f"consent-{index}") for name in found) < many)
-    return Proof(command, tuple(name for name in found if name not in files), closed)
+    return Proof(command, (*(name for name in found if name not in files), *asked.withheld), closed)
 
 
 def _files(workspace: Workspace, asked: Asked) -> Iterator[tuple[str, str]]:

@@ -239,7 +239,10 @@ def test_another_answers_salt_entry_or_document_and_a_second_name_are_found(
     (to / "answer.json").write_text(raw)
     (to / "policy-rules.json").write_text((to / "policy-rules.json").read_text() + " ")
     assert verifier.main(given) == verifier.BROKEN
-    assert "`policy-rules.json` beside it is not the document that it means" in capsys.readouterr().out
+    assert "is not beside it as `policy-rules.json`" in capsys.readouterr().out
+    (to / "policy-rules.json").unlink()
+    assert verifier.main(given) == verifier.BROKEN
+    assert "is not beside it as `policy-rules.json`" in capsys.readouterr().out
 
 
 def test_what_a_subject_said_is_opened_and_still_is_after_somebody_else_was_erased(
