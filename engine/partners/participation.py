@@ -151,7 +151,6 @@ def _begin(bench: Bench, joined: Partnership, contract: Agreed) -> Taking:
     """Plan, reserve what the contract asks for, and write the intent down, all before anything is asked."""
     bench.progress(f"begin with segment `{joined.segment}`")
     prepared = joining.fitting(bench.workspace, contract, joined.segment)
-    finishing.judged(prepared)
     made = plan(bench, joined.segment, together=True)
     spec, policy = prepared.spec, prepared.policy
     with bench.workspace.store.transaction("build-intent") as write:
