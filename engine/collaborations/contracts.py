@@ -113,6 +113,11 @@ def sign_envelope(workspace: Workspace, file: str, to: Path | None = None) -> En
     signer = keys.signer
     if found.contract.expires < now().date():
         raise WorkspaceError(f"contract `{found.contract.name}` expired on {found.contract.expires}; draw up another")
+    if (grid := found.contract.grid.feature) != UNIT:
+        raise WorkspaceError(
+            f"contract `{found.contract.name}`: `grid.feature` is `{grid}`, expected `{UNIT}`, as in this release: nobody could join it; "
+            "draw up another"
+        )
     signed = join([found.raw, sign(found.contract, signer)])
     with workspace.store.transaction("collaboration") as write:
         write.record("collaboration.signed", collaboration=found.contract.name, contract=found.digest, key=str(signer.verifier))

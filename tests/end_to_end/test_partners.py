@@ -15,8 +15,9 @@ import pytest
 
 from audit import verify
 from engine import assess
+from engine.gates import Refused
 from engine.outcome import Outcome
-from engine.partners import finishing, identity
+from engine.partners import finishing, identity, joining
 from engine.partners.book import DurableBook
 from engine.partners.home import PartnerHome
 from federated import rounds, wire
@@ -30,7 +31,7 @@ from governance import key_backup
 from governance.builds import Status
 from tests.fakes import ZeroNoise
 from tests.partnerships import NAME, House, at_work, contract_of, courier, houses, how_many, joined, outcome, signed
-from tests.scenes import ADS, ANALYST, OFFICER, POLICY, REFUSING, SUBJECTS, Shop
+from tests.scenes import ADS, ANALYST, GROUPS, OFFICER, POLICY, REFUSING, RETURNERS, SUBJECTS, Shop
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +179,30 @@ def test_each_feature_that_differs_has_a_line_of_its_own(two: list[House], tmp_p
     assert ran.code == 2 and len(lines) == 4, ran.err
     for said in ("features.frequency.bounds: got `[0, 40]`", "features.recency.scale: got `linear`", "tenure", "features.spend: got"):
         assert sum(said in line for line in lines) == 1, (said, ran.err)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "differs"), [("GBP", "EUR", True), ("EUR", "EUR", False), ("", "EUR", False), ("EUR", "", False)]
+)
+def test_a_number_in_another_unit_is_another_number(made_houses: list[House], here: str, there: str, differs: bool) -> None:
+    contract = contract_of(made_houses)
+    spend = contract.features["spend"].model_copy(update={"unit": there})
+    contract = contract.model_copy(update={"features": {**contract.features, "spend": spend}})
+    workspace = made_houses[0].shop.workspace()
+    bought = workspace.contract("shop").tables["purchases"]
+    amount = bought.columns["amount"].model_copy(update={"unit": here or None})
+    tables = {"purchases": bought.model_copy(update={"columns": {**bought.columns, "amount": amount}})}
+    found = list(joining.differences(contract, workspace.segment("groups"), tables))
+    assert found == ([(("features", "spend", "agg"), "a number in `GBP`", "one in `EUR`")] if differs else [])
+
+
+def test_a_policy_that_refuses_what_nobody_can_judge_takes_no_part_with_attributes(two: list[House]) -> None:
+    two[0].shop.write("segments", {**GROUPS, "fairness": RETURNERS["fairness"]})
+    two[0].shop.write("policies", {**POLICY, "fairness": {**POLICY["fairness"], "on_inconclusive": "refuse"}})
+    joined(two)
+    with pytest.raises(Refused, match="partners do not ask each other about groups"), two[0].participation(ZeroNoise()):
+        pass
+    assert not [entry for entry in two[0].shop.log() if entry["action"].startswith("budget.")]  # before anything was counted
 
 
 def test_a_partner_whom_the_contract_does_not_name_cannot_join(two: list[House], made: Shop, tmp_path: Path) -> None:
