@@ -25,6 +25,9 @@ FOLDER = "collaborations"
 ENVELOPE = ".json"
 """How the name of an envelope ends."""
 
+PASSPORT = "passport.json"
+"""In a run's folder, once its model is released."""
+
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
@@ -71,6 +74,11 @@ def located(workspace: Workspace | None, file: str) -> Path:
 def of(workspace: Workspace, name: str) -> Envelope:
     """The contract of a name."""
     return read(located(workspace, name))
+
+
+def run_folder(workspace: Workspace, digest: Digest) -> Path:
+    """Where what is kept of the run under a contract lies."""
+    return workspace.hidden / FOLDER / digest.removeprefix("sha256:")[:32]
 
 
 def create(workspace: Workspace, file: Path) -> Envelope:

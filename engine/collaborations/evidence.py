@@ -14,7 +14,7 @@ from audit.joint_verify import RELEASED
 from audit.passport import Charge, Privacy, prove
 from audit.report import Command, Count, Part
 from audit.wording import number
-from engine.collaborations import terms
+from engine.collaborations import contracts, terms
 from engine.collaborations.result import Asked, Result, told
 from engine.files import whole_file
 from engine.parts import Part as Described
@@ -27,7 +27,7 @@ from federated.transcript import epsilon
 from governance import entries
 from governance.accounting import epsilon_of
 
-DRAFT, PASSPORT = "released.json", "passport.json"
+DRAFT, PASSPORT = "released.json", contracts.PASSPORT
 """In a run's folder: what the log names, and what is signed once it does."""
 
 

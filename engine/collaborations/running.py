@@ -21,7 +21,7 @@ from engine import shares
 from engine.answers import Answers, empty, hold
 from engine.bench import Bench
 from engine.collaborations import evidence
-from engine.collaborations.contracts import FOLDER
+from engine.collaborations.contracts import run_folder
 from engine.collaborations.joint import learn
 from engine.collaborations.result import Result, told
 from engine.collaborations.rounds import CollaborationError, OverError, Rounds, over
@@ -56,7 +56,7 @@ class Ran:
 
 def folder(workspace: Workspace, agreed: Agreed) -> Path:
     """Of the run under a contract."""
-    return workspace.hidden / FOLDER / agreed.digest.removeprefix("sha256:")[:32]
+    return run_folder(workspace, agreed.digest)
 
 
 def run(bench: Bench, agreed: Agreed, courier: Courier) -> Ran:

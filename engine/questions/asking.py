@@ -19,6 +19,7 @@ from engine.prepared import contracts
 from engine.questions.archive import Archive
 from engine.questions.question import Answer, Asking, Given, Question
 from engine.workspace import Workspace, WorkspaceError
+from governance import partnerships
 from governance.documents import Kind
 from governance.roles import Action
 from governance.tables import BuildRow, DocumentRow
@@ -100,11 +101,23 @@ def _known(workspace: Workspace, given: Asking) -> None:
     segments = {segment for _, segment in built} | {*workspace.documents("segments")}
     if given.segment is not None and given.segment not in segments | {build for build, _ in built}:
         raise WorkspaceError(f"`--segment`: got `{given.segment}`, expected a segment that was built, or a build: {sorted(segments)}")
+    _known_together(workspace, given)
     policies = kept | {*workspace.documents("policies")}
     if given.policy is not None and given.policy not in policies:
         raise WorkspaceError(f"`--policy`: got `{given.policy}`, expected one of {sorted(policies)}")
     if given.column is not None and not any(_has(contract, given.column) for contract in contracts(workspace)):
         raise WorkspaceError(f"`--column`: got `{given.column}`, expected TABLE.COLUMN of a contract of the workspace")
+
+
+def _known_together(workspace: Workspace, given: Asking) -> None:
+    with workspace.store.read() as session:
+        joined = {each.name for each in partnerships.partnerships(session)}
+    known = joined | {path.stem for path in (workspace.root / "collaborations").glob("*.json")}
+    if given.collaboration is not None and given.collaboration not in known:
+        expected = f"expected one that was joined or drawn up here: {sorted(known)}"
+        raise WorkspaceError(f"`--collaboration`: got `{given.collaboration}`, {expected}")
+    if given.round is not None and given.round < 1:
+        raise WorkspaceError(f"`--round`: got {given.round}, expected 1 or more")
 
 
 def _has(contract: Contract, column: str) -> bool:

@@ -177,15 +177,39 @@ def test_who_is_not_there_is_waited_for_and_nobody_pays(workspace: Workspace) ->
     assert run(opened(workspace.root), AGREED, courier).result.asked
 
 
-def test_a_partner_that_did_not_answer_after_others_paid_is_asked_the_same_again(workspace: Workspace) -> None:
+def asked(workspace: Workspace, to: Path) -> dict[str, Any]:
+    """The officer's question of it, whose folder verifies."""
+    (workspace.root / "collaborations").mkdir(exist_ok=True)
+    (workspace.root / "collaborations" / "joint.json").write_bytes(AGREED.envelope)
+    words = "audit", "ask", "joint-training", "--collaboration", "joint", "--proof", str(to), "--json"
+    told = command(*words, env={"CONSENTRIC_WORKSPACE": str(workspace.root), UNSAFE_VARIABLE: LEADER})
+    assert told.code == 0, told
+    given = [str(to / word) if (to / word).exists() else word for word in told.err.strip().rpartition("verify.py ")[2].split()]
+    assert verify.main(given) == 0
+    answer: dict[str, Any] = told.data["answer"]
+    return answer
+
+
+def test_a_partner_that_did_not_answer_after_others_paid_is_asked_the_same_again(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     courier = there()
     courier.before = lambda number, step: courier.gone.add("p2") if (number, step) == (2, Step.VECTOR) else None
     with pytest.raises(CollaborationError, match="round 2 was aborted, `p2`: lost; run again"):
         run(workspace, AGREED, courier)
+    told = asked(workspace, tmp_path / "before")
+    assert "partners" not in told["facts"] and any("what each partner charged" in lacking for lacking in told["unrecorded"])
+    assert told["facts"]["rounds"][1]["what came of it"] == "aborted: round 2 was aborted, `p2`: lost; partners may have charged for it"
     courier.before, courier.gone = lambda _number, _step: None, set()
     ran = run(opened(workspace.root), AGREED, courier)
-    assert [asked.round for asked in ran.result.asked][:3] == [1, 2, 3]
+    assert [each.round for each in ran.result.asked][:3] == [1, 2, 3]
     assert all(sum(place.meter.spent.values()) == place.meter.limit for place in courier.places.values())
+    told = asked(workspace, tmp_path / "after")
+    assert [row["partner"] for row in told["facts"]["partners"]] == ["p0", "p1", "p2"] and not told["facts"]["silent"]
+    assert told["facts"]["rounds"][1]["what came of it"] == "answered; aborted before, and asked again" and told["facts"]["aborted"] == 1
+    document = tmp_path / "after" / "joint-passport-joint.json"
+    assert checked(str(document), "--key", workspace.keys.verifier_key, "--digest", AGREED.digest).code == 0
+    capsys.readouterr()
 
 
 def test_what_was_paid_and_lost_is_never_asked_again(workspace: Workspace) -> None:
