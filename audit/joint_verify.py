@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -40,6 +41,19 @@ CONTRACT, ACKNOWLEDGED = "application/vnd.consentric.collaboration+json", "appli
 
 DRAWS = 1 << 20
 """Draws that ε of what a partner charged is for: as many as it reserved."""
+
+
+_EXACT = re.compile("[0-9]{1,200}(/[1-9][0-9]{0,199})?")
+
+
+def exact(text: str) -> Fraction:
+    """A fraction `p/q` that somebody else wrote, and nothing else that `Fraction` reads: an exponent keeps a reader busy for ever.
+
+    Raises ValueError.
+    """
+    if not _EXACT.fullmatch(text):
+        raise ValueError("expected a fraction `p/q` of whole numbers, not below 0")
+    return Fraction(text)
 
 
 def verify_joint(envelope: bytes, trust: Trust | Key) -> str:
@@ -110,19 +124,17 @@ def _partners(passport: dict[str, Any], contract: dict[str, Any]) -> Iterator[st
 
 def _cost(passport: dict[str, Any], contract: dict[str, Any]) -> Iterator[str]:
     privacy, rows, allowed = passport["privacy"], passport["privacy"]["transcript"], contract["privacy"]
+    charged, lines = exact(privacy["mu_squared"]), [exact(row["mu_squared"]) for row in rows]
     yield from check_privacy(privacy)
-    if (
-        sum(Fraction(row["mu_squared"]) for row in rows) != Fraction(privacy["mu_squared"])
-        or sum(r["draws"] for r in rows) != privacy["draws"]
-    ):
+    if sum(lines) != charged or sum(row["draws"] for row in rows) != privacy["draws"]:
         yield "its privacy transcript is not all that was charged"
-    if any(not math.isclose((row["bound"] / row["sigma"]) ** 2, Fraction(row["mu_squared"]), rel_tol=1e-9) for row in rows):
+    if any(not math.isclose((row["bound"] / row["sigma"]) ** 2, line, rel_tol=1e-9) for row, line in zip(rows, lines, strict=True)):
         yield "a line of its privacy transcript has other noise than its μ² says"
     if not passport["rounds"] == len(rows) <= contract["rounds"]:
         yield f"it names {passport['rounds']} rounds, its transcript {len(rows)}, and its contract allows {contract['rounds']}"
     if privacy["delta"] != allowed["delta"] or privacy["epsilon"] is None or privacy["epsilon"] > allowed["epsilon"] * (1 + 1e-9):
         yield f"it cost more than its contract allows, ε {allowed['epsilon']} at δ {allowed['delta']}"
-    if contract["dropouts"] == 0 and any(Fraction(share["missed"]) for share in passport["partners"]):
+    if contract["dropouts"] == 0 and any(exact(share["missed"]) for share in passport["partners"]):
         yield "a partner was lost in a round, and the contract has no round without one"
 
 
@@ -136,8 +148,8 @@ def _signed(share: dict[str, Any], envelope: dict[str, Any], passport: dict[str,
     shown = {"contract": passport["contract"], "outcome": passport["outcome"], "head": share["head"]}
     expected = {**{what: f"sha256:{digest}" for what, digest in shown.items()}, "spent": share["mu_squared"]}
     yield from (f"signed for another `{what}`" for what in expected if said.get(what) != expected[what])
-    spent, missed, cost = Fraction(share["mu_squared"]), Fraction(share["missed"]), Fraction(passport["privacy"]["mu_squared"])
-    if not 0 <= missed <= cost or spent + missed < cost:
+    spent, missed, cost = (exact(each) for each in (share["mu_squared"], share["missed"], passport["privacy"]["mu_squared"]))
+    if missed > cost or spent + missed < cost:
         yield "charged less than what it answered costs"
     worth = {"mu_squared": share["mu_squared"], "epsilon": share["epsilon"], "draws": DRAWS, "transcript": []}
     yield from (f"charged what is worth another ε: {problem}" for problem in check_privacy(passport["privacy"] | worth))

@@ -14,7 +14,7 @@ import rfc8785
 
 from audit import dsse
 from audit.checkpoint import Signer, Verifier
-from audit.joint_verify import ACKNOWLEDGED
+from audit.joint_verify import ACKNOWLEDGED, exact
 from audit.merkle import IntegrityError
 from policies.documents import Digest
 
@@ -41,7 +41,7 @@ def read(envelope: bytes, partner: Verifier) -> Acknowledgement:
     payload = dsse.unseal(ACKNOWLEDGED, envelope, partner)
     try:
         said = json.loads(payload)
-        found = Acknowledgement(Digest(said["contract"]), Digest(said["outcome"]), Digest(said["head"]), Fraction(said["spent"]), envelope)
-    except (ValueError, KeyError, TypeError, ZeroDivisionError, RecursionError):
+        found = Acknowledgement(Digest(said["contract"]), Digest(said["outcome"]), Digest(said["head"]), exact(said["spent"]), envelope)
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise IntegrityError(f"`{partner.name}` signed what is no acknowledgement") from None
     return found

@@ -21,6 +21,9 @@ from engine.workspace import WorkspaceError
 from federated import transcript
 from policies.documents import Digest
 
+SHOWN = 3
+"""Findings about a transcript that one error names."""
+
 
 def check(file: Path, key: str, digest: str | None, transcripts: Sequence[Path]) -> tuple[dict[str, Any], str]:
     """As data and in words. Raises IntegrityError for what does not verify, WorkspaceError for what cannot be read."""
@@ -56,7 +59,8 @@ def _goes_on(passport: JointPassport, path: Path) -> str:
     if any(entry.contract != f"sha256:{passport.contract}" for entry in found.entries):
         wrong.append("it is of another contract")
     if wrong:
-        raise IntegrityError(f"`{path}`: {'; '.join(wrong)}")
+        more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise IntegrityError(f"`{path}`: {'; '.join(wrong[:SHOWN])}{more}")
     return share.name
 
 

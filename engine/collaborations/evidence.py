@@ -85,6 +85,7 @@ def release(
 def write_page(workspace: Workspace, agreed: Agreed, result: Result, passport: JointPassport) -> Path:
     """`reports/NAME.joint.html`, which says of partners what the passport says."""
     contract = agreed.contract
+    file = (contracts.run_folder(workspace, agreed.digest) / PASSPORT).relative_to(workspace.root)
     said = {share.name: share for share in passport.partners}
     heads = [
         page.Partner(v.name, said[v.name].epsilon, said[v.name].head) if v.name in said else page.Partner(v.name)
@@ -111,7 +112,7 @@ def write_page(workspace: Workspace, agreed: Agreed, result: Result, passport: J
         verify=(
             Command(f"consentric collaboration verify {contract.name} --digest {agreed.digest}", "the contract, and who signed it"),
             Command(
-                f"consentric collaboration check passport.json --key {workspace.keys.verifier_key} --digest {agreed.digest}",
+                f"consentric collaboration check {file} --key {workspace.keys.verifier_key} --digest {agreed.digest}",
                 "this model's passport: the entry of its release, the contract, and what each partner signed when it got the model",
             ),
             Command(f"consentric collaboration status {contract.name}", "rounds, charges and partners"),

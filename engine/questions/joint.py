@@ -75,7 +75,8 @@ def what_left(archive: Archive, _asked: Asking) -> Answer:
         told.say("the collaboration has ended: nothing more leaves", ended=True)
     if len(vectors) > SHOWN or len(refusals) > SHOWN:
         told.say(f"of vectors and of refusals the newest {SHOWN} entries are cited; the transcript has all")
-    told.lack("why a refusal was made: one word left, and it is the same for every reason that others must not tell apart")
+    if refusals:
+        told.lack("why a refusal was made: one word left, and it is the same for every reason that others must not tell apart")
     return told.answer()
 
 
@@ -147,7 +148,7 @@ def _joined(archive: Archive) -> Partnership:
 
 
 def _round(entries: Sequence[Entry], spent: dict[int, str]) -> tuple[str, ...]:
-    """One round as a row."""
+    """One round as a row; what stands outside of rounds costs nothing, and came before and after them."""
     facts = [entry.parsed["facts"] for entry in entries]
     charged = sum((Fraction(said["mu_squared"]) for said in facts if "mu_squared" in said), Fraction(0))
     return (
@@ -155,8 +156,8 @@ def _round(entries: Sequence[Entry], spent: dict[int, str]) -> tuple[str, ...]:
         ", ".join(dict.fromkeys(said["path"] for said in facts if said["path"])) or "-",
         ", ".join(dict.fromkeys(said["step"] for said in facts if "code" not in said and said["step"])) or "-",
         str(sum(said["size"] for said in facts)),
-        _small(charged),
-        spent[entries[-1].index],
+        _small(charged) if charged else "-",
+        spent[entries[-1].index] if facts[0]["round"] else "-",
         ", ".join(said["code"] for said in facts if "code" in said) or "-",
     )
 
@@ -242,6 +243,8 @@ def _shares(archive: Archive, told: Draft, folder: Path, released: Entry) -> Non
     for name in passport.silent:
         told.lack(f"what `{name}` charged: it has not said that it has the model")
     told.attach(f"joint-passport-{passport.collaboration}.json", raw.decode())
+    key = archive.workspace.keys.verifier_key
+    told.say(f"the passport verifies by itself: consentric collaboration check FILE --key {key} --digest sha256:{passport.contract}")
     told.lack("who is behind a partner's numbers: only that partner's own evidence says so")
 
 

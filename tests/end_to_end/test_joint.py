@@ -304,7 +304,7 @@ def test_its_passport_is_checked_offline_and_beside_the_log(whole: tuple[Workspa
     told = checked(file, "--key", key, "--digest", AGREED.digest, "--json")
     assert told.code == 0 and told.data["intact"] and [share["name"] for share in told.data["passport"]["partners"]] == ["p0", "p1", "p2"]
     assert "as you wrote it down" in checked(file, "--key", key, "--digest", AGREED.digest).out
-    assert "collaboration check passport.json --key" in ran.page.read_text()
+    assert f"collaboration check {ran.passport.relative_to(workspace.root)} --key" in ran.page.read_text()
     inside = {"CONSENTRIC_WORKSPACE": str(workspace.root), UNSAFE_VARIABLE: LEADER}
     held = command("audit", "verify", file, env=inside)
     assert held.code == 0 and "ε of Gaussian draws hold" in held.out

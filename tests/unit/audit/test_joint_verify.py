@@ -17,6 +17,7 @@ from audit.checkpoint import Signer
 from audit.joint_passport import JointPassport, Share, Signed
 from audit.merkle import IntegrityError
 from audit.passport import Charge, LogProof, Privacy, prove
+from federated import acknowledgement
 from federated.acknowledgement import Acknowledgement
 from federated.contract import Agreed
 from federated.transcript import epsilon
@@ -85,11 +86,18 @@ def leaves(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[s
 
 def changed(document: Any, at: tuple[str | int, ...]) -> Any:
     """A copy with another value in one place: of the same kind, so that nothing is found by its kind alone."""
+    old = document
+    for name in at:
+        old = old[name]
+    return replaced(document, at, old + 1 if isinstance(old, int) else old * 1.01 + 0.001 if isinstance(old, float) else other(old))
+
+
+def replaced(document: Any, at: tuple[str | int, ...], value: Any) -> Any:
+    """A copy with a value in one place."""
     copy = place = json.loads(json.dumps(document))
     for name in at[:-1]:
         place = place[name]
-    old = place[at[-1]]
-    place[at[-1]] = old + 1 if isinstance(old, int) else old * 1.01 + 0.001 if isinstance(old, float) else other(old)
+    place[at[-1]] = value
     return copy
 
 
@@ -184,7 +192,7 @@ LIES: dict[str, tuple[str, JointPassport]] = {
     ),
     "a loss that the contract has no room for": (
         "charged less than what it answered",
-        replace(PASSPORT, partners=(replace(PASSPORT.partners[0], missed="-1/100"), *PASSPORT.partners[1:])),
+        replace(PASSPORT, partners=(replace(PASSPORT.partners[0], missed="3/100"), *PASSPORT.partners[1:])),
     ),
     "another ε": ("worth another ε", replace(PASSPORT, partners=(replace(PASSPORT.partners[0], epsilon=0.1), *PASSPORT.partners[1:]))),
     "more than the contract allows": (
@@ -206,6 +214,26 @@ def test_a_lie_is_named(evidence: Evidence, says: str, passport: JointPassport) 
     raw = sealed(statement(evidence, json.loads(joint_passport.dump(passport)), AGREED, signed), evidence.signer)
     with pytest.raises(IntegrityError, match=says):
         joint_passport.read(raw, evidence.signer.verifier)
+
+
+@pytest.mark.parametrize("text", ["1e999999999", "-1/2", "1/0", "0.5", " 1", "1_0", "٣", "1" * 201, ""])
+def test_a_charge_that_is_no_fraction_keeps_nobody_busy(evidence: Evidence, text: str) -> None:
+    plain = json.loads(joint_passport.dump(PASSPORT))
+    signed = dsse.seal(
+        joint_verify.ACKNOWLEDGED, verify.canonical({"contract": "", "head": "", "outcome": "", "spent": text}), signers(1)[0]
+    )
+    with pytest.raises(IntegrityError, match="signed what is no acknowledgement"):
+        acknowledgement.read(signed, signers(1)[0].verifier)
+    for at in (
+        ("partners", 0, "mu_squared"),
+        ("partners", 0, "missed"),
+        ("privacy", "mu_squared"),
+        ("privacy", "transcript", 0, "mu_squared"),
+    ):
+        forged = replaced(plain, at, text)
+        raw = sealed(statement(evidence, forged, AGREED, said(PASSPORT, signers(3))), evidence.signer)
+        with pytest.raises((verify.Broken, *verify.MALFORMED)):
+            joint_verify.verify_joint(raw, evidence.key)
 
 
 def test_a_contract_that_somebody_did_not_sign_and_too_few_partners_are_found(evidence: Evidence, honest: dict[str, Any]) -> None:
