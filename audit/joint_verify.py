@@ -1,11 +1,13 @@
 """The verifier of a joint model's passport: of everything that others signed in it too, with nothing but the file and the log's key.
 
+    python -m audit.joint_verify KEY PASSPORT …        (with this file and verify.py in a folder `audit`, and nothing else of ours)
+
     log's key ──> passport ──digest──> contract, signed by every partner ──keys──> what each partner signed when it got the model
 
 Like `audit.verify`, on whose formulas it rests: the standard library and `cryptography`, plain JSON, nothing of the code that made what
 is verified. A coordinator who lies about its partners is found, because each of them signed what it says; a contract that somebody made
 up is found by whoever holds the digest of the one that it signed. Not here: the model itself, of which a digest is shown, and a partner's
-transcript, whose head is (`federated.transcript`).
+transcript, whose head is (`federated.transcript`). Exit code: 0 nothing found, 6 integrity broken, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -13,19 +15,24 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from audit.verify import (
+    BROKEN,
     PAYLOAD_TYPE,
     STATEMENT_TYPE,
     Broken,
+    Finding,
     Key,
     Trust,
     canonical,
     check_privacy,
     decode,
+    found,
     parse_key,
     sha,
     unseal,
@@ -153,3 +160,26 @@ def _signed(share: dict[str, Any], envelope: dict[str, Any], passport: dict[str,
         yield "charged less than what it answered costs"
     worth = {"mu_squared": share["mu_squared"], "epsilon": share["epsilon"], "draws": DRAWS, "transcript": []}
     yield from (f"charged what is worth another ε: {problem}" for problem in check_privacy(passport["privacy"] | worth))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Verify each file, print what it shows or what is wrong with it; returns the exit code."""
+    findings, shown = list[Finding](), list[str]()
+    try:
+        text, *paths = sys.argv[1:] if arguments is None else arguments
+        key, files = parse_key(text), {path: Path(path).read_bytes() for path in paths}
+        if not files:
+            raise ValueError("expected at least one passport")
+    except (OSError, ValueError) as error:
+        print(f"{__doc__}\nerror: {error}", file=sys.stderr)
+        return 2
+    for path, raw in files.items():
+        with found(findings, f"passport `{path}`"):
+            shown.append(f"passport `{path}` {verify_joint(raw, key)}")
+    told = [*(f"{each.place} {each.problem}" for each in findings), *shown, "integrity broken" if findings else "nothing wrong found"]
+    print("\n".join(told).encode(errors="backslashreplace").decode())
+    return BROKEN if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

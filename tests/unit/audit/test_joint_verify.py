@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -245,6 +249,26 @@ def test_a_contract_that_somebody_did_not_sign_and_too_few_partners_are_found(ev
     few = statement(evidence, json.loads(joint_passport.dump(two)), AGREED, said(two, signers(2)))
     with pytest.raises(verify.Broken, match="2 partners signed for the model, the contract needs 3"):
         joint_verify.verify_joint(sealed(few, evidence.signer), evidence.key)
+
+
+def test_two_files_alone_verify_it_offline(evidence: Evidence, honest: dict[str, Any], tmp_path: Path) -> None:
+    """As an auditor runs them, who has nothing else of ours."""
+    folder = tmp_path / "auditor" / "audit"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").touch()  # or the package that is installed here comes first
+    for module in (verify, joint_verify):
+        shutil.copy(str(module.__file__), folder)
+    good, forged = tmp_path / "good.json", tmp_path / "forged.json"
+    good.write_bytes(sealed(honest, evidence.signer))
+    forged.write_bytes(sealed(changed(honest, ("predicate", "passport", "partners", 1, "head")), evidence.signer))
+    key = str(evidence.signer.verifier)
+    line = [sys.executable, "-m", "audit.joint_verify"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    ran = subprocess.run([*line, key, str(good)], cwd=folder.parent, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0 and ran.stdout.endswith("3 partners signed for it, p3 has not\nnothing wrong found\n"), ran
+    assert joint_verify.main([key, str(good), str(forged)]) == verify.BROKEN
+    for wrong in ([], [key], ["abc", str(good)], [key, str(tmp_path / "none")]):
+        assert joint_verify.main(wrong) == 2
 
 
 def test_a_passport_of_a_segment_is_none_and_the_other_way_round(evidence: Evidence, honest: dict[str, Any]) -> None:
