@@ -117,8 +117,8 @@ def _released(passport: dict[str, Any], entry: bytes, subjects: list[dict[str, A
 
 
 def _partners(passport: dict[str, Any], contract: dict[str, Any]) -> Iterator[str]:
-    keys = {parse_key(text).name: text for text in contract["partners"]}
-    told = {share["name"]: share["key"] for share in passport["partners"]}
+    keys = {key.name: key for key in map(parse_key, contract["partners"])}
+    told = {share["name"]: parse_key(share["key"]) for share in passport["partners"]}
     order = [name for name in keys if name in told], [name for name in keys if name not in told]
     if ([*told], passport["silent"]) != order or len(told) != len(passport["partners"]) or told.items() - keys.items():
         yield "its partners are not those of its contract, with their keys and in its order"

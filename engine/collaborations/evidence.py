@@ -22,7 +22,7 @@ from engine.reports import ASSURANCE, CLAIMED, WHAT
 from engine.workspace import Workspace
 from federated.acknowledgement import Acknowledgement
 from federated.contract import Agreed, Collaboration
-from federated.shares import Sharing
+from federated.shares import Sharing, whole
 from federated.transcript import epsilon
 from governance import entries
 from governance.accounting import epsilon_of
@@ -140,6 +140,11 @@ def missed(result: Result, partner: str) -> Fraction:
 def due(result: Result, partner: str) -> Fraction:
     """μ² that a partner must have charged, for what it answered."""
     return sum((Fraction(asked.charged) for asked in result.asked), Fraction(0)) - missed(result, partner)
+
+
+def most(contract: Collaboration) -> Fraction:
+    """μ² that a partner may have charged: all that the contract allows."""
+    return whole(contract).mu_squared * Sharing.of(contract).factor
 
 
 def _share(contract: Collaboration, verifier: Verifier, said: Acknowledgement, missed: Fraction) -> Share:

@@ -135,6 +135,7 @@ def _tell(agreed: Agreed, courier: Courier, result: Result, place: Path) -> dict
     """Each acknowledgement is durable; what a partner signed before is overwritten by what it signs now. Gives who is silent, and why."""
     signed, silent = finish(agreed, courier, told(result).canonical())
     silent |= {name: "charged less than it answered for" for name, said in signed.items() if said.spent < evidence.due(result, name)}
+    silent |= {name: "charged more than the contract has" for name, said in signed.items() if said.spent > evidence.most(agreed.contract)}
     (place / ACKNOWLEDGED).mkdir(exist_ok=True, mode=0o700)
     for verifier in agreed.contract.identities:
         if verifier.name in signed.keys() - silent.keys():

@@ -14,6 +14,7 @@ from audit import dsse, joint_passport, verify
 from audit import log as audit_log
 from audit.merkle import IntegrityError
 from engine import outcome
+from engine.collaborations import running
 from engine.collaborations.result import told
 from engine.collaborations.rounds import CollaborationError, OverError
 from engine.collaborations.running import Ran
@@ -275,6 +276,21 @@ def test_a_partner_that_says_it_charged_less_is_not_believed(workspace: Workspac
     courier.before = forget
     with pytest.raises(CollaborationError, match="`p1`: charged less than it answered for"):
         run(workspace, AGREED, courier)
+
+
+@pytest.mark.parametrize(("says", "spent"), [("charged more than the contract has", Fraction(10) ** 100), ("signature", Fraction(-1))])
+def test_what_cannot_have_been_charged_keeps_nobody_from_a_passport_later(workspace: Workspace, says: str, spent: Fraction) -> None:
+    """It is told at once, while whoever said it can say something else."""
+    courier = there()
+
+    def forget(_number: int, step: Step) -> None:
+        if step is Step.FINISH and "too much" not in courier.places["p1"].meter.spent:
+            courier.places["p1"].meter.spent["too much"] = spent - sum(courier.places["p1"].meter.spent.values())
+
+    courier.before = forget
+    with pytest.raises(CollaborationError, match=f"`p1`: {says}"):
+        run(workspace, AGREED, courier)
+    assert not (running.folder(workspace, AGREED) / "released.json").exists()
 
 
 def test_no_round_begins_after_the_last_day(workspace: Workspace) -> None:
