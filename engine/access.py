@@ -125,8 +125,7 @@ def as_text(answer: Answer) -> str:
 
 def write_page(answer: Answer, to: Path) -> None:
     """The page for the subject, readable by its owner alone."""
-    with whole_file(to.resolve(), "subject-page") as partial:
-        partial.chmod(0o600)
+    with whole_file(to.resolve(), "subject-page", private=True) as partial:
         partial.write_text(page.render(answer))
 
 

@@ -176,6 +176,12 @@ def cut_short(workspace: Workspace, build: BuildId) -> bool:
     return found is not None
 
 
+def noted(folder: Path) -> tuple[Mapping[str, Any], ...]:
+    """Notes of answers that somebody may hold, without holding them. Raises JournalError."""
+    found = (json.loads(line) for line in Journal(folder / _FILE, "answer").lines() if line.startswith('{"note"'))
+    return tuple(line["note"] for line in found)
+
+
 def empty(folder: Path) -> bool:
     """Whether there is nothing in it, as where a crash came before the first line was durable."""
     file = folder / _FILE
@@ -189,6 +195,21 @@ def digest(query: Query, grant: Grant) -> str:
         array = np.ascontiguousarray(values)
         whole.update(repr((name, array.dtype.str, array.shape)).encode() + array.tobytes())
     return whole.hexdigest()
+
+
+def held(folder: Path) -> bool:
+    """Whether a process holds the folder. Whoever wants to hold it at this moment has to try once more."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def hold(folder: Path) -> int | None:

@@ -194,7 +194,7 @@ def recall(workspace: Workspace, export: Export, gone: pa.Array | None = None) -
         names = sorted(pseudonyms(leaving, purpose_key(session, workspace.keys, build.purpose)).to_pylist())
     target = notice_file(workspace, notice)
     target.parent.mkdir(exist_ok=True, mode=0o700)
-    with draft_file(target) as partial:
+    with draft_file(target, private=True) as partial:
         partial.write_text(json.dumps(_request(notice, export, build.segment, gone is None, names), indent=1, ensure_ascii=False))
         with workspace.store.transaction("notice") as write:
             exports.open_notice(write, notice, export, gone is None)
@@ -266,7 +266,7 @@ def _without(workspace: Workspace, copy: Copy, gone: pa.Array) -> bool:
 def _rewrite(path: Path, change: Callable[[pa.Table], pa.Table | None]) -> bool:
     """Replace a file by what `change` makes of it, None: nothing to change; whether it was replaced. One that is gone stays gone."""
     try:
-        with draft_file(path) as partial:
+        with draft_file(path, private=True) as partial:
             with _whole(path):
                 changed = change(_read(path))
             if changed is not None:

@@ -164,7 +164,12 @@ def _stranded(workspace: Workspace, repair: bool) -> list[Check]:
         stranded = builds.builds(session, status=Status.BUILDING)
         joint = {each.build: each.name for each in partnerships.partnerships(session)}
     if repair:
+        from engine.partners.book import SECRET
+        from engine.partners.participation import folder
+
         for build in stranded:
+            if build.id in joint:  # no round comes any more
+                delete(folder(workspace, joint[build.id]) / SECRET, "round-secret")
             with workspace.store.transaction("doctor") as write:
                 builds.fail(write, build.id, "crashed")
                 if build.reservation:  # what draws no noise has none

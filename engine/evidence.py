@@ -230,8 +230,7 @@ def prove_subject(workspace: Workspace, segment: str, subject: str, to: Path) ->
         verifier.verify_opening(raw.encode(), _trust(workspace, None)._replace(quorum=(0, ())))
     except verifier.Broken as error:
         raise IntegrityError(str(error)) from None
-    with whole_file(to.resolve(), "opening") as partial:
-        partial.chmod(0o600)
+    with whole_file(to.resolve(), "opening", private=True) as partial:
         partial.write_text(raw, encoding="utf-8")
     return ("used" if leaf.reason is Reason.ADMITTED else f"left out: {reason_words(leaf.reason)}") + f", in build {build.id}"
 

@@ -94,9 +94,9 @@ def place_folder(partial: Path, target: Path, name: str) -> None:
 
 
 @contextmanager
-def whole_file(target: Path, name: str) -> Iterator[Path]:
-    """A file to write, which becomes `target` when the block ends well."""
-    with draft_file(target) as partial:
+def whole_file(target: Path, name: str, private: bool = False) -> Iterator[Path]:
+    """A file to write, which becomes `target` when the block ends well. `private`: nobody else's to read."""
+    with draft_file(target, private) as partial:
         yield partial
         place_file(partial, target, name)
 
@@ -107,10 +107,10 @@ def draft_of(target: Path) -> Path:
 
 
 @contextmanager
-def draft_file(target: Path) -> Iterator[Path]:
+def draft_file(target: Path, private: bool = False) -> Iterator[Path]:
     """A file to write beside `target`, held by one writer at a time; removed at the end of the block, unless it was placed."""
     partial = draft_of(target)
-    with _held(partial):
+    with _held(partial, 0o600 if private else 0o666):
         placed = os.stat(partial).st_ino
         try:
             yield partial
@@ -130,12 +130,14 @@ def place_file(partial: Path, target: Path, name: str) -> None:
 
 
 @contextmanager
-def _held(partial: Path) -> Iterator[None]:
-    """Nobody else has `partial`: it is made, or waited for, and its lock ends with this process if not before."""
+def _held(partial: Path, mode: int) -> Iterator[None]:
+    """Nobody else has `partial`: it is made, or waited for, and its lock ends with this process if not before. `mode`: of a new one."""
     while True:
-        with open(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)) as handle:
+        with open(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, mode)) as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             if _same(handle.fileno(), partial):
+                if not mode & 0o077:
+                    os.fchmod(handle.fileno(), mode)  # one that a crash left, perhaps
                 yield
                 return
 

@@ -75,9 +75,7 @@ def backup(workspace: Workspace, target: Path, passphrase: str) -> tuple[str, ..
     raw = close(files, passphrase)
     with workspace.store.transaction("key") as write:
         write.record("keys.backed_up", keys=sorted(files))
-    with whole_file(target, "key-backup") as partial:
-        partial.touch(0o600)
-        partial.chmod(0o600)
+    with whole_file(target, "key-backup", private=True) as partial:
         partial.write_bytes(raw)
     return tuple(sorted(files))
 
@@ -119,8 +117,7 @@ def migrate(where: Path | None) -> Migrated:
     copy = None
     if database is not None and not workspace.store.current:
         copy = workspace.hidden / copies.BEFORE_MIGRATION
-        with whole_file(copy, "migration-copy") as partial, _sqlite(database) as old, _sqlite(partial) as new:
-            partial.chmod(0o600)
+        with whole_file(copy, "migration-copy", private=True) as partial, _sqlite(database) as old, _sqlite(partial) as new:
             old.backup(new)
     before = workspace.store.migrate()
     roles.authorise(workspace, Action.MAINTAIN)

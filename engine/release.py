@@ -164,7 +164,7 @@ def export(workspace: Workspace, name: str, to: Path, destination: str | None) -
     while True:
         told = told_now(workspace, lawful.contract, lawful.rules)
         members = _lawful(workspace, lawful, told)
-        with draft_file(kept) as listed, draft_file(file) as partial:
+        with draft_file(kept, private=True) as listed, draft_file(file) as partial:
             pq.write_table(members.select(["subject"]), listed)
             write_list(_pseudonymous(workspace, build, members), partial, file.suffix)
             with workspace.store.transaction("export") as write:

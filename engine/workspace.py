@@ -156,7 +156,10 @@ class Workspace:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
         except BlockingIOError:
-            raise WorkspaceError("another command is at work in this workspace; try again when it has ended") from None
+            raise WorkspaceError(
+                "another command is at work in this workspace; try again when it has ended, or end it with Ctrl-C "
+                "(`partner run` and builds go on where they were when they are begun again)"
+            ) from None
 
     @contextmanager
     def alone(self) -> Iterator[bool]:

@@ -54,7 +54,7 @@ def _verifier(text: str) -> str:
     try:
         Verifier.parse(text)
     except ValueError:
-        raise ValueError("expected a verifier key `name+hash+key`") from None
+        raise ValueError("expected a verifier key `name+hash+key`, as `consentric partner init` prints it at that partner") from None
     return text
 
 

@@ -6,7 +6,8 @@
     4. what leaves is written down, durably, and then it leaves
 
 A coordinator that was killed asks a round again from its first step, gets the same replies, and so the same sum. A partner that was killed
-has forgotten its seat, whose keys are in memory alone: it repeats what it said, and answers nothing else in that round. Where the desk
+takes its seat again, by the secret of the round and what it had been asked in it, and goes on with the step that comes: whatever it had
+not written down never left. Where it refused something in that round, or its own rules say no today, it does not. Where the desk
 cannot write down, it says nothing at all: the reply is empty. Requests are answered one after the other.
 
 Not here: what a partner keeps on disk (`Book`, `federated.seat.Memory`), who carries messages (`federated.courier`).
@@ -49,8 +50,12 @@ class Book(Protocol):
         """The reply that these very bytes got before."""
         ...
 
-    def keep(self, leaving: Leaving, reply: bytes) -> None:
+    def keep(self, leaving: Leaving, request: bytes, reply: bytes) -> None:
         """Durable on return; called before the reply leaves the process, once for each request."""
+        ...
+
+    def round(self, number: int) -> Sequence[tuple[bytes, bytes]]:
+        """Every request of the latest round with its reply, in order; none of another round, and none where one was refused or lost."""
         ...
 
 
@@ -59,16 +64,25 @@ class MemoryBook:
     """What is forgotten with the process: for tests and benchmarks."""
 
     left: list[tuple[Leaving, bytes]] = field(default_factory=list)
-    replies: dict[Digest, bytes] = field(default_factory=dict)
+    said: dict[Digest, tuple[bytes, bytes]] = field(default_factory=dict)
 
     def answered(self, request: Digest) -> bytes | None:
         """See `Book.answered`."""
-        return self.replies.get(request)
+        found = self.said.get(request)
+        return None if found is None else found[1]
 
-    def keep(self, leaving: Leaving, reply: bytes) -> None:
+    def keep(self, leaving: Leaving, request: bytes, reply: bytes) -> None:
         """See `Book.keep`."""
         self.left.append((leaving, reply))
-        self.replies[leaving.request] = reply
+        if leaving.step == Step.KEYS and leaving.code is None:
+            self.said.clear()
+        self.said[leaving.request] = request, reply
+
+    def round(self, number: int) -> Sequence[tuple[bytes, bytes]]:
+        """See `Book.round`."""
+        there = [leaving for leaving, _ in self.left if leaving.round == number]
+        whole = all(leaving.code is None and leaving.request in self.said for leaving in there)
+        return [self.said[leaving.request] for leaving in there] if whole else ()
 
 
 class Member(Protocol):
@@ -132,7 +146,7 @@ class Desk:
                 if known is not None:
                     return known
                 leaving, reply = self._reply(request, digest)
-                self._book.keep(leaving, reply)
+                self._book.keep(leaving, request, reply)
                 return reply
             except Exception:  # noqa: BLE001 (a disk that is full, and whatever else could not be written down)
                 self._sitting = None
@@ -163,12 +177,26 @@ class Desk:
         return replace(leaving, code=code, mu_squared=sitting.charged if before is None else None), reply
 
     def _sitting_of(self, message: wire.Message) -> Sitting:
-        """A new one for step 1; for others that of the round, which this process must have begun."""
+        """A new one for step 1; for others that of the round, which this process began, or one before it."""
         there = self._sitting if self._sitting is not None and self._sitting.asked.number == message.round else None
         if message.step is Step.KEYS and there is None:
             return self._partner.member(payloads.read_question(message))
         if there is None:
+            there = self._sitting = self._again(message.round)
+        return there
+
+    def _again(self, number: int) -> Sitting:
+        """The seat that a process before this one had, every step taken once more. Raises RefusedError where it cannot be the same."""
+        there: Sitting | None = None
+        for request, reply in self._book.round(number):
+            message = wire.message(request)
+            there = there or self._partner.member(payloads.read_question(message), again=True)
+            said = message.answer(answered(message, self._partner.terms, self._partner.name, there)).encoded()
+            if said != reply and message.step is not Step.VECTOR:  # which has noise of its own, and is not said here
+                raise RefusedError(Code.ORDER)
+        if there is None:
             raise RefusedError(Code.ORDER)
+        there.again = False
         return there
 
     def _outside(self, message: wire.Message) -> wire.Payload:

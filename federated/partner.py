@@ -25,7 +25,7 @@ from federated.masking import Ring
 from federated.messages import Keys, Opening, Survivors, Terms
 from federated.questions import Asked
 from federated.replies import Code, RefusedError
-from federated.seat import Memory, Seat
+from federated.seat import SECRET_BYTES, Memory, Seat
 from federated.shares import Sharing
 from governance.accounting import RESERVED_DRAWS
 from governance.door import BudgetError, Column, DoorError, LocalCohort, Meter, ReservationId, exact_sum, rehearse
@@ -101,26 +101,28 @@ class Partner:
         """Number of the next round that it would sit in."""
         return self._memory.last + 1
 
-    def member(self, asked: Asked) -> Sitting:
-        """Its seat in the round of one question; nothing happens before the first step."""
-        return Sitting(self, asked)
+    def member(self, asked: Asked, again: bool = False) -> Sitting:
+        """Its seat in the round of one question; nothing happens before the first step. `again`: one that a process before this one had."""
+        return Sitting(self, asked, again)
 
-    def seat(self, asked: Asked) -> Seat:
+    def seat(self, asked: Asked, again: bool = False) -> Seat:
         """(1) The contract holds today and has the round; (2) the question is one that it allows, of a step that is registered here, and
-        answers for a made-up subject; (3) the partner's own rules say yes; (4) the round is a new one."""
+        answers for as many made-up subjects as it is ever asked about at once; (3) the partner's own rules say yes; (4) the round is
+        a new one, or the latest, to sit in `again`."""
         contract = self.agreed.contract
         if self._clock() > contract.expires or not 1 <= asked.number <= contract.rounds:
             raise RefusedError(Code.CONTRACT)
         if asked.query.bound > contract.clip or asked.query.size > RESERVED_DRAWS:
             raise RefusedError(Code.QUESTION)
         try:
-            rehearse(asked.query, self._home.shapes(asked.model))
+            rehearse(asked.query, self._home.shapes(asked.model), steady=True)
             Sharing.of(contract).share_sigma(asked.grant)
         except (DoorError, ArithmeticError):  # noise beyond what a float holds is too large or too small, too
             raise RefusedError(Code.QUESTION) from None
         if not self._home.willing(asked):
             raise RefusedError(Code.REFUSED)
-        return Seat(self.terms, asked.round(self.agreed), self._signer, self._memory, self._randomness)
+        secret = None if again else self._randomness(SECRET_BYTES)
+        return Seat(self.terms, asked.round(self.agreed), self._signer, self._memory, secret)
 
     def noise(self, asked: Asked) -> NDArray[np.int64]:
         """This partner's share, drawn before the round opens, for one sum."""
@@ -145,10 +147,11 @@ class Partner:
 
 class Sitting:
     """A partner in one round (`federated.desk.Member`). Any fault is `Code.FAULT`, and ends the round for this partner. `charged`: μ² that
-    its ledger wrote down for the question, or None so far."""
+    its ledger wrote down for the question, or None so far. `again`: the steps so far are taken once more, after a process that was
+    killed; what was charged for a vector that left is not charged again, and no such vector is made."""
 
-    def __init__(self, partner: Partner, asked: Asked) -> None:
-        self._partner, self.asked = partner, asked
+    def __init__(self, partner: Partner, asked: Asked, again: bool = False) -> None:
+        self._partner, self.asked, self.again = partner, asked, again
         self.charged: Fraction | None = None
         self._seat: Seat | None = None
         self._noise: list[NDArray[np.int64]] = []
@@ -158,7 +161,7 @@ class Sitting:
         """Step 1, once this partner is willing; its noise is drawn before anybody waits for it."""
 
         def answer() -> Keys:
-            self._seat = self._partner.seat(self.asked)
+            self._seat = self._partner.seat(self.asked, self.again)
             self._noise = [self._partner.noise(self.asked)]
             return self._seat.keys()
 
@@ -176,9 +179,11 @@ class Sitting:
 
         def answer() -> Ring:
             self._there.receive(received)
+            noise, size = self._noise.pop(), self.asked.query.size  # gone with this: no sum has the noise of another
+            if self.again:
+                return self._there.vector(np.zeros(size, dtype=np.int64), size)
             self.charged = self._partner.charge(self.asked)
-            values = self._partner.contribution(self.asked, self._noise.pop())  # gone with this: no sum has the noise of another
-            return self._there.vector(values, self.asked.query.size)
+            return self._there.vector(self._partner.contribution(self.asked, noise), size)
 
         return self._answer(answer)
 

@@ -152,6 +152,7 @@ def _fraction(value: Fraction) -> tuple[str, str]:
 def _array(kind: str, shape: Sequence[int], part: bytes | memoryview) -> NDArray[Any]:
     """In memory of its own, as much as came in."""
     require(kind in NUMBERS and len(shape) <= 8 and math.prod(shape) * np.dtype(kind).itemsize == len(part))
+    require(math.prod(max(each, 1) for each in shape) * np.dtype(kind).itemsize <= MOST_PARTS)  # nothing, of rows that no message holds
     values = np.frombuffer(part, dtype=kind).reshape(shape).copy()
     require(kind != "|b1" or bool(np.all(values.view(np.uint8) < 2)))
     return values

@@ -47,10 +47,10 @@ def verify(raw: bytes, key: verifier.Key) -> str:
         hashes = [bytes.fromhex(each) for each in leaf["proof"]]
         root = bytes.fromhex(facts["consent_root"])
         check_opening(leaf["value"], bytes.fromhex(leaf["salt"]), leaf["index"], hashes, facts["consent_leaves"], root)
+        reason, number, name = Reason(int(of[4])), facts["round"], facts["collaboration"]
     except verifier.Broken as error:
         raise IntegrityError(str(error)) from None
     except verifier.MALFORMED:
         raise IntegrityError(f"is no {TYPE}, or was changed") from None
-    reason = Reason(int(of[4]))
     used = "was used" if reason is Reason.ADMITTED else f"was left out: {reason.name.lower().replace('_', ' ')}"
-    return f"in round {facts['round']} of `{facts['collaboration']}`, `{of[3]}` {used}"
+    return f"in round {number} of `{name}`, `{of[3]}` {used}"

@@ -13,6 +13,9 @@ that nobody can take away. With dropouts it takes all five:
 Who opened both seed and key of a partner could read its vector. So a seat signs one list, and opens once; it moves on before it answers,
 and whatever it refuses, it never answers again. Two lists cannot both have `least` signatures: 2t > n + colluders.
 
+All that a seat draws follows from one secret of the round, so that a partner that was killed can take the same seat again
+(`federated.desk`); the secret is durable before keys leave, and gone when the next round begins.
+
 No I/O: messages in, messages out. Not here: what the coordinator does with them (`federated.opening`), what is summed
 (`federated.partner`), who carries messages (`federated.rounds`).
 """
@@ -25,6 +28,7 @@ from typing import Protocol
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from numpy.typing import NDArray
 
 from audit.checkpoint import Signer
@@ -49,6 +53,8 @@ from federated.masking import (
 from federated.messages import Keys, Opening, Survivors, Terms
 from federated.replies import Code, RefusedError
 
+SECRET_BYTES = 32
+
 
 class Memory(Protocol):
     """What a partner must not forget between rounds; durable before it sends keys."""
@@ -58,48 +64,76 @@ class Memory(Protocol):
         """Number of the latest round that it sat in, or 0."""
         ...
 
-    def begin(self, round: Round) -> None:
-        """Durable on return. Raises RefusedError (`REPLAYED`) for a round that was there before, or came before one that was."""
+    def begin(self, round: Round, secret: bytes) -> None:
+        """Durable on return, the number for ever, the secret until the next round. Raises RefusedError (`REPLAYED`) for a round that was
+        there before, or came before one that was."""
         ...
 
-    def meet(self, keys: Sequence[bytes]) -> None:
-        """Durable on return. Raises RefusedError (`REPLAYED`) for a key that was in a round before, or is twice in this one."""
+    def secret(self, round: Round) -> bytes:
+        """That of the latest round, for the same question. Raises RefusedError (`ORDER`) for any other."""
+        ...
+
+    def meet(self, round: Round, keys: Sequence[bytes]) -> None:
+        """Durable on return. Raises RefusedError (`REPLAYED`) for a key that was in a round before, or is twice in this one. All that were
+        met in this round, and no others, may be met in it again: its seat was taken again."""
         ...
 
 
 @dataclass
 class ShortMemory:
-    """What is forgotten with the process: for tests and benchmarks, whose partners never come back."""
+    """What is forgotten with the process: for tests and benchmarks."""
 
     last: int = 0
     keys: set[bytes] = field(default_factory=set)
+    latest: tuple[Round, bytes] | None = None
+    met: frozenset[bytes] = frozenset()
 
-    def begin(self, round: Round) -> None:
+    def begin(self, round: Round, secret: bytes) -> None:
         """See `Memory.begin`."""
         if round.number <= self.last:
             raise RefusedError(Code.REPLAYED)
-        self.last = round.number
+        self.last, self.latest, self.met = round.number, (round, secret), frozenset()
 
-    def meet(self, keys: Sequence[bytes]) -> None:
+    def secret(self, round: Round) -> bytes:
+        """See `Memory.secret`."""
+        if self.latest is None or self.latest[0] != round:
+            raise RefusedError(Code.ORDER)
+        return self.latest[1]
+
+    def meet(self, round: Round, keys: Sequence[bytes]) -> None:
         """See `Memory.meet`."""
-        if len(set(keys)) != len(keys) or self.keys & set(keys):
+        met = frozenset(keys)
+        if round.number == self.last and met == self.met:
+            return
+        if len(met) != len(keys) or self.keys & met:
             raise RefusedError(Code.REPLAYED)
-        self.keys |= set(keys)
+        self.keys |= met
+        self.met = met
+
+
+def drawn_from(secret: bytes) -> Randomness:
+    """As many bytes as are asked for, each time others, the same ones for the same secret of 32 random bytes (RFC 8439, section 2.4)."""
+    stream = Cipher(algorithms.ChaCha20(secret, bytes(16)), mode=None).encryptor()
+    return lambda size: stream.update(bytes(size))
 
 
 class Seat:
-    """One partner in one round. Every method is called once, in order; RefusedError ends the round for this partner."""
+    """One partner in one round. Every method is called once, in order; RefusedError ends the round for this partner.
 
-    def __init__(
-        self, terms: Terms, round: Round, signer: Signer, memory: Memory, randomness: Randomness, stream: Stream = chacha20
-    ) -> None:
-        memory.begin(round)
+    `secret`: `SECRET_BYTES` that nobody else knows, of this round alone; None to take a seat again, with the secret that `memory` has.
+    """
+
+    def __init__(self, terms: Terms, round: Round, signer: Signer, memory: Memory, secret: bytes | None, stream: Stream = chacha20) -> None:
+        if secret is None:
+            secret = memory.secret(round)
+        else:
+            memory.begin(round, secret)
         terms.place(signer.origin)
         self._terms, self._round, self._signer, self._memory = terms, round, signer, memory
-        self._randomness, self._stream = randomness, stream
+        self._randomness, self._stream = drawn_from(secret), stream
         self._next: str | None = "keys"
-        self._channel, self._mask = (X25519PrivateKey.from_private_bytes(randomness(KEY_BYTES)) for _ in range(2))
-        self._seed = randomness(KEY_BYTES)
+        self._channel, self._mask = (X25519PrivateKey.from_private_bytes(self._randomness(KEY_BYTES)) for _ in range(2))
+        self._seed = self._randomness(KEY_BYTES)
         self._roster: dict[str, Keys] = {}
         self._channels: dict[str, bytes] = {}
         self._held: dict[str, tuple[bytes, bytes]] = {}  # of each partner: its share of mask key, of seed
@@ -190,7 +224,7 @@ class Seat:
         for keys in roster:
             self._verify(keys.name, keys.statement(self._round), keys.signature)
         try:
-            self._memory.meet([key for keys in roster for key in (keys.channel, keys.mask)])
+            self._memory.meet(self._round, [key for keys in roster for key in (keys.channel, keys.mask)])
         except RefusedError as error:
             raise self._refused(error.code) from None
         self._roster = found

@@ -139,12 +139,14 @@ def verify(raw: bytes, key: Verifier, head: Digest | None = None) -> Verified:
     whole, _, torn = raw.rpartition(b"\n")
     lines = whole.split(b"\n") if whole else []
     entries: list[Entry] = []
+    charged = Fraction(0)
     findings = [f"line {len(lines) + 1}: is cut"] if torn else []
     before, known = NOTHING, head is None
     for number, line in enumerate(lines):
         try:
             entry = _read(line, key)
-            findings += [f"line {number + 1}: {wrong}" for wrong in _wrong(entry, number, before, entries, key)]
+            charged += entry.left.charged or 0
+            findings += [f"line {number + 1}: {wrong}" for wrong in _wrong(entry, number, before, entries, charged, key)]
             entries.append(entry)
         except IntegrityError as error:
             findings.append(f"line {number + 1}: {error}")
@@ -176,16 +178,15 @@ def _read(line: bytes, key: Verifier) -> Entry:
     return entry
 
 
-def _wrong(entry: Entry, number: int, before: Digest, entries: list[Entry], key: Verifier) -> Iterator[str]:
-    """What does not follow from the lines before."""
+def _wrong(entry: Entry, number: int, before: Digest, entries: list[Entry], charged: Fraction, key: Verifier) -> Iterator[str]:
+    """What does not follow from the lines before. `charged`: all that they and this one were charged."""
     if entry.number != number or entry.before != before:
         yield f"is entry {entry.number} after `{entry.before[:19]}…`, expected entry {number} after `{before[:19]}…`"
     if entry.partner != key.name or (entries and entry.contract != entries[0].contract):
         yield "is of another partner or contract"
     if _ended(entries):
         yield "comes after the end"
-    spent = entries[-1].left.spent if entries else Fraction(0)
-    if entry.left.spent < spent + (entry.left.charged or 0):
+    if entry.left.spent < max(charged, entries[-1].left.spent if entries else charged):
         yield "charged less than the charges before it add up to"
     if not math.isclose(entry.epsilon, epsilon(entry.left.spent, entry.delta), rel_tol=1e-9, abs_tol=1e-12):
         yield f"says ε {entry.epsilon:g}, expected {epsilon(entry.left.spent, entry.delta):g}"

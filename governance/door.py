@@ -335,14 +335,16 @@ def part_of(batch: Batch, start: int, stop: int) -> Rows:
     return Rows(batch, start, stop)
 
 
-def rehearse(query: Query, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Answer for one made-up subject, all zeros. `shapes`: of each column, without the subjects. Raises DoorError."""
+def rehearse(query: Query, shapes: Mapping[str, tuple[int, ...]], steady: bool = False) -> None:
+    """Answer for one made-up subject, all zeros, or for as many as every call of `exact_sum` has that is `steady`. `shapes`: of each
+    column, without the subjects. Raises DoorError."""
     if query.step not in _STEPS:
         raise DoorError(f"no step is registered as `{query.step}`")
-    subject = Rows({name: np.zeros((1, *shape)) for name, shape in shapes.items()}, 0, 1)
+    count = min(rows_at_once(query.shape[0] * query.shape[2]), STEADY) if steady else 1
     try:
+        subjects = Rows({name: np.zeros((count, *shape)) for name, shape in shapes.items()}, 0, count)
         with np.errstate(all="ignore"):
-            to_grid(_STEPS[query.step](subject, query.parameters), query, subject)
+            to_grid(_STEPS[query.step](subjects, query.parameters), query, subjects)
     except Exception as error:
         raise DoorError(f"step `{query.step}` cannot answer this query: {type(error).__name__}: {error}") from error
 
@@ -369,13 +371,14 @@ def exact_sum(query: Query, batches: Iterable[Batch], steady: bool = False) -> N
     Threads take turns at what comes next, so that memory does not grow with the subjects. `steady` is for parameters that somebody else
     made up: steps are exact for those of our trainers, but with others a product of matrices rounds, and rounds the last rows
     of a piece otherwise than the rest, so that one subject would change the contributions of a few. Then every call has as
-    many rows, and a subject's contribution is the same wherever it stands.
+    many rows, and a subject's contribution is the same wherever it stands. One thread makes them, so that memory, too, is that
+    of one call, which `rehearse` has tried: whether there is enough does not depend on how many subjects there are.
     """
     most = rows_at_once(query.shape[0] * query.shape[2])
     always = min(most, STEADY) if steady else None
     pieces = _pieces(batches, always or most)
     first = list(islice(pieces, 2))
-    workers = min(len(first), os.cpu_count() or 1)  # a thread costs more than a small population
+    workers = 1 if steady else min(len(first), os.cpu_count() or 1)  # a thread costs more than a small population
     waiting, turn = chain(first, pieces), Lock()
 
     def work(_: int) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ hold the file's lock.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -51,7 +52,9 @@ class Journal:
             raw, _lines, last = self._whole(file)
             os.ftruncate(file, len(raw))
             reach(f"{self._name}:before-write")
-            os.pwrite(file, f"{line} {_checksum(last, line)}\n".encode(), len(raw))
+            written = f"{line} {_checksum(last, line)}\n".encode()
+            if os.pwrite(file, written, len(raw)) != len(written):  # a disk that is full takes a part, and says so the next time
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             reach(f"{self._name}:before-sync")
             os.fdatasync(file)
         reach(f"{self._name}:after-sync")

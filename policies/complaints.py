@@ -63,7 +63,9 @@ def problems(tree: Tree, schema: Schema, details: Iterable[ErrorDetails]) -> tup
 
 
 def _meant(placed: list[tuple[Path, ErrorDetails]]) -> Iterator[tuple[Path, ErrorDetails]]:
-    """Without the branches of a union that nobody meant: a wrong type, where another branch has more to say."""
+    """Without the branches of a union that nobody meant: a wrong type, where another branch has more to say. Without lists that are too
+    short for pydantic alone, which counts the entries that are right: those that are not are told one by one."""
+    placed = [(path, detail) for path, detail in placed if not _long_enough(detail)]
     telling = {path[:end] for path, detail in placed if not _wrong_type(detail) for end in range(len(path) + 1)}
     return ((path, detail) for path, detail in placed if not (_wrong_type(detail) and path in telling))
 
@@ -71,6 +73,10 @@ def _meant(placed: list[tuple[Path, ErrorDetails]]) -> Iterator[tuple[Path, Erro
 def _wrong_type(detail: ErrorDetails) -> bool:
     word = detail["type"] == "literal_error" and isinstance(detail["input"], dict | list)  # a branch that is one word, and something else
     return word or detail["type"].endswith("_type")
+
+
+def _long_enough(detail: ErrorDetails) -> bool:
+    return detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]
 
 
 def _one(same: list[Problem]) -> Problem:

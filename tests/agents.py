@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -85,9 +85,13 @@ class Latest:
         """See `Book.answered`."""
         return self._page.get(request)
 
-    def keep(self, leaving: Leaving, reply: bytes) -> None:
+    def keep(self, leaving: Leaving, request: bytes, reply: bytes) -> None:
         """See `Book.keep`."""
         self._page = {leaving.request: reply}
+
+    def round(self, number: int) -> Sequence[tuple[bytes, bytes]]:
+        """See `Book.round`."""
+        return ()
 
 
 def grant_of(agreed: Agreed, number: int = 1) -> Grant:

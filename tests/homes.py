@@ -23,7 +23,7 @@ MARKS = "CONSENTRIC_TEST_MARKS"
 PATIENCE = 60.0
 """Seconds within which a child that was asked for is there."""
 
-OURS = ("round", "reply", "transcript", "answered", "round-record", "collaboration-resumed", "collaboration-ended")
+OURS = ("round", "round-secret", "reply", "transcript", "answered", "round-record", "collaboration-resumed", "collaboration-ended")
 """Durable steps that no command takes without others: they are taken in processes of this kind (`tests/crash/test_partner.py`)."""
 
 

@@ -86,7 +86,7 @@ class Place:
         self.start()
 
     def start(self) -> None:
-        """A process begins: what it remembers is on its disk, where it sat is forgotten."""
+        """A process begins; what it remembers is on its disk."""
         signer = signers(self.number + 1)[-1]
         assert self.noise is not None
         home = Seeing(self.columns, self.meter, ReservationId("memory"), self.noise)
@@ -97,6 +97,11 @@ class Place:
             return Acknowledgement(self.agreed.digest, digest, NOTHING, sum(self.meter.spent.values(), Fraction(0))).signed(signer)
 
         self.desk = Desk(Partner(self.agreed, signer, home, self.memory, clock=lambda: TODAY), self.book, finished)
+
+    def lose(self) -> None:
+        """Another process, and the disk has lost the secret of the round."""
+        self.memory.latest = None
+        self.start()
 
 
 @dataclass

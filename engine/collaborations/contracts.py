@@ -6,6 +6,7 @@ each partner writes down when it signs, and asks for from then on. Not here: wha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from audit.merkle import IntegrityError
 from engine.files import whole_file
 from engine.scale import UNIT
 from engine.workspace import Workspace, WorkspaceError, now
-from federated.contract import Agreed, Collaboration, agreed, contents, join, proposed, read_collaboration, sign, signed_by
+from federated.contract import Agreed, Collaboration, ContractError, agreed, contents, join, proposed, read_collaboration, sign, signed_by
 from governance.partner_keys import PartnerKeys
 from policies.documents import Digest
 from policies.parsing import DocumentError, parse
@@ -47,6 +48,12 @@ class Envelope:
     @property
     def agreed(self) -> Agreed:
         """The contract, once everybody signed. Raises ContractError."""
+        if self.missing:
+            names = ", ".join(f"`{name}`" for name in self.missing)
+            raise ContractError(
+                f"contract `{self.contract.name}` is not signed by {names}; they sign it (consentric collaboration sign), and consentric "
+                "collaboration join puts all signatures into one envelope"
+            )
         return agreed(self.raw, self.digest)
 
 
@@ -56,14 +63,17 @@ def read(path: Path) -> Envelope:
         raw = path.read_bytes()
     except OSError as error:
         raise WorkspaceError(f"`{path}` cannot be read: {error.strerror}") from None
-    contract = contents(raw)
+    try:
+        contract = contents(raw)
+    except ContractError as error:
+        raise ContractError(f"`{path}`: {error}") from None
     return Envelope(path, raw, contract, contract.digest(), signed_by(raw, contract))
 
 
-def located(workspace: Workspace | None, file: str) -> Path:
+def located(workspace: Workspace, file: str) -> Path:
     """The envelope that somebody means: a file, or the name of one in the workspace. Raises WorkspaceError."""
     given = Path(file)
-    if given.is_file() or workspace is None:
+    if given.is_file():
         return given
     if "/" not in file and not file.startswith(".") and (there := workspace.root / FOLDER / f"{given.stem}{ENVELOPE}").is_file():
         return there
@@ -134,9 +144,9 @@ def sign_envelope(workspace: Workspace, file: str, to: Path | None = None) -> En
     return read(target)
 
 
-def joined(workspace: Workspace | None, files: list[str], to: Path) -> Envelope:
-    """One envelope with the signatures of several; files need no workspace. Raises ContractError, WorkspaceError."""
-    _write(to, join([read(located(workspace, file)).raw for file in files]))
+def joined(files: Sequence[Path], to: Path) -> Envelope:
+    """One envelope with the signatures of several. Raises ContractError, WorkspaceError."""
+    _write(to, join([read(file).raw for file in files]))
     return read(to)
 
 

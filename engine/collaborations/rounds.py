@@ -3,8 +3,8 @@
     number and question (log, then journal) ──> partners sign keys ──> journal: from here on partners charge ──> vectors ──> sum
     ──> log ──> answer (journal) ──> trainer
 
-A coordinator that was killed, or whose partners did not answer, asks a round again from its first step, under its number: partners who
-still sit in it give the same bytes, and the sum is the same. A partner that was killed may have forgotten its seat, and says so. Where
+A coordinator that was killed, or whose partners did not answer, asks a round again from its first step, under its number: partners give
+the same bytes, whether they were killed meanwhile or not, and the sum is the same. Some partner may refuse, by its rules of now. Where
 nobody had been asked for a vector, nobody charged, and the question goes into a new round; where somebody had, the question is paid and its
 answer lost: it cannot be asked a second time within the contract's budget, and the run is over. Nothing is ever drawn twice for one
 charge.
@@ -77,8 +77,7 @@ class Rounds:
         """Ask every partner for its next round. Raises CollaborationError while too few are there."""
         there, silent = greet(self.agreed, self.courier)
         if len(there) < Terms.of(self.agreed).needed:
-            words = ", ".join(f"`{name}`: {why}" for name, why in sorted(silent.items()))
-            raise CollaborationError(f"not all partners are there, {words}; run again when they are")
+            raise CollaborationError(f"not all partners are there: {said(silent)}; run again when they are")
         self._first = max(there.values())
 
     def sum(self, query: Query, grant: Grant, model: bytes) -> Array:
@@ -179,6 +178,11 @@ class _Asking:
 
     def noisy_sum(self, query: Query, grant: Grant, noise: NoiseSource) -> Array:
         return self.of.rounds.sum(query, grant, self.of.model)
+
+
+def said(silent: Mapping[str, str]) -> str:
+    """Who gave no answer, and why."""
+    return ", ".join(f"`{name}`: {'did not answer' if why == LOST else why}" for name, why in sorted(silent.items()))
 
 
 def over(said: str) -> str:

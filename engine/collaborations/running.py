@@ -11,20 +11,22 @@ Whoever runs a contract again goes on where it was; of one that has its passport
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from audit.merkle import IntegrityError
 from engine import shares
-from engine.answers import Answers, empty, hold
+from engine.answers import Answers, empty, hold, noted
 from engine.bench import Bench
 from engine.collaborations import evidence
 from engine.collaborations.contracts import run_folder
 from engine.collaborations.joint import learn
 from engine.collaborations.result import Result, told
-from engine.collaborations.rounds import CollaborationError, OverError, Rounds, over
+from engine.collaborations.rounds import CollaborationError, OverError, Rounds, over, said
 from engine.files import delete, whole_file
 from engine.workspace import Workspace, WorkspaceError
 from federated import acknowledgement
@@ -34,10 +36,14 @@ from federated.courier import Courier
 from federated.messages import Terms
 from federated.partner import today
 from federated.rounds import finish
+from governance.journal import JournalError
 from governance.key_files import make_folder
 
 STEPS = 4
 """Steps that a run reports besides those of `learn`."""
+
+FREE_SECONDS = 2.0
+"""For which a run waits for its folder, at which a look of `status` may hold on for a moment."""
 
 RESULT, ANSWERS, ACKNOWLEDGED = "result.json", "answers", "acknowledged"
 """In a run's folder."""
@@ -75,8 +81,9 @@ def run(bench: Bench, agreed: Agreed, courier: Courier) -> Ran:
         acknowledged = _acknowledged(agreed, place)
         silent = {name: why for name, why in silent.items() if name not in acknowledged}
         if len(acknowledged) < Terms.of(agreed).needed and not (place / evidence.DRAFT).exists():
-            words = ", ".join(f"`{name}`: {why}" for name, why in sorted(silent.items()))
-            raise CollaborationError(f"the joint model is there, and not every partner has it, {words}; run again when they are there")
+            raise CollaborationError(
+                f"the joint model is there, and not every partner has it: {said(silent)}; run again when they are there"
+            )
         bench.progress("passport and page")
         passport = evidence.passport_of(agreed, result, acknowledged)
         path = evidence.release(bench.workspace, place, agreed, passport, acknowledged)
@@ -91,6 +98,26 @@ def ended(workspace: Workspace, agreed: Agreed) -> bool:
     )
 
 
+def may_go_on(workspace: Workspace, agreed: Agreed) -> None:
+    """Raises WorkspaceError after the contract's last day, OverError where what was paid for has no answer, IntegrityError as `notes` does:
+    before anybody is reached for nothing."""
+    if kept(folder(workspace, agreed)) is not None:
+        return
+    if agreed.contract.expires < today():
+        raise WorkspaceError(f"contract `{agreed.contract.name}` expired on {agreed.contract.expires}: no round may begin; sign another")
+    if paid := [note for note in notes(workspace, agreed) if note.get("paid")]:
+        raise OverError(over(str(paid[0]["said"])))
+
+
+def notes(workspace: Workspace, agreed: Agreed) -> tuple[Mapping[str, Any], ...]:
+    """Of a run that may go on now, in order. Raises IntegrityError where they are damaged."""
+    place = folder(workspace, agreed) / ANSWERS
+    try:
+        return () if empty(place) else noted(place)
+    except JournalError as error:
+        raise IntegrityError(str(error)) from None
+
+
 def kept(place: Path) -> Result | None:
     """What was learned; None where nothing was so far."""
     path = place / RESULT
@@ -103,6 +130,7 @@ def acknowledged(workspace: Workspace, agreed: Agreed) -> Mapping[str, Acknowled
 
 
 def _learned(bench: Bench, agreed: Agreed, courier: Courier, place: Path) -> Result:
+    may_go_on(bench.workspace, agreed)
     terms = {"contract": agreed.digest, "shares": shares.joint(agreed.contract.model.type)}
     if new := empty(place / ANSWERS):
         delete(place / ANSWERS, "answers")
@@ -110,14 +138,8 @@ def _learned(bench: Bench, agreed: Agreed, courier: Courier, place: Path) -> Res
     if answers is None:
         raise IntegrityError(f"what was answered under contract `{agreed.contract.name}` cannot be read in `{place / ANSWERS}`: restore it")
     try:
-        if agreed.contract.expires < today():
-            raise WorkspaceError(
-                f"contract `{agreed.contract.name}` expired on {agreed.contract.expires}: no round may begin; sign another"
-            )
         if answers.terms != terms:
             raise OverError(over("another release of Consentric began this run, which asks other questions"))
-        if paid := [note for note in answers.notes if note.get("paid")]:
-            raise OverError(over(str(paid[0]["said"])))
         bench.progress("who is there" if new else f"who is there, to go on after {len(answers.given)} answers")
         rounds = Rounds(bench.workspace, agreed, courier, answers)
         rounds.meet()
@@ -134,8 +156,8 @@ def _learned(bench: Bench, agreed: Agreed, courier: Courier, place: Path) -> Res
 def _tell(agreed: Agreed, courier: Courier, result: Result, place: Path) -> dict[str, str]:
     """Each acknowledgement is durable; what a partner signed before is overwritten by what it signs now. Gives who is silent, and why."""
     signed, silent = finish(agreed, courier, told(result).canonical())
-    silent |= {name: "charged less than it answered for" for name, said in signed.items() if said.spent < evidence.due(result, name)}
-    silent |= {name: "charged more than the contract has" for name, said in signed.items() if said.spent > evidence.most(agreed.contract)}
+    silent |= {name: "charged less than it answered for" for name, one in signed.items() if one.spent < evidence.due(result, name)}
+    silent |= {name: "charged more than the contract has" for name, one in signed.items() if one.spent > evidence.most(agreed.contract)}
     (place / ACKNOWLEDGED).mkdir(exist_ok=True, mode=0o700)
     for verifier in agreed.contract.identities:
         if verifier.name in signed.keys() - silent.keys():
@@ -156,7 +178,10 @@ def _acknowledged(agreed: Agreed, place: Path) -> dict[str, Acknowledgement]:
 @contextmanager
 def _alone(place: Path) -> Iterator[None]:
     """No other process runs this contract here before the block ends."""
-    if (handle := hold(place)) is None:
+    deadline = time.monotonic() + FREE_SECONDS
+    while (handle := hold(place)) is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if handle is None:
         raise CollaborationError("another process runs this contract already; wait for it, or end it with Ctrl-C")
     try:
         yield

@@ -1,13 +1,18 @@
-"""What became of a contract so far, for a terminal: rounds, charges, who was lost, who has the model."""
+"""What became of a contract so far, for a terminal: rounds, charges, who was lost, who has the model.
+
+All of it is durable and read without a lock, so that a run goes on undisturbed while somebody looks. What is charged follows from the
+rounds: each partner's own ledger counts, and says so over its signature when it gets the model.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from engine.answers import Answers, empty
-from engine.collaborations import running
+from engine.answers import empty, held
+from engine.collaborations import link, running
 from engine.collaborations.contracts import Envelope
 from engine.collaborations.result import Asked
 from engine.collaborations.rounds import over
@@ -17,7 +22,20 @@ from federated.contract import Agreed
 from federated.shares import Sharing, whole
 from federated.transcript import epsilon
 
-COLUMNS = ("round", "what", "state", "μ² charged", "without")
+COLUMNS = ("round", "what", "state", "ε so far", "without")
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One that was begun. `state`: `answered`, `asked`, or why it was aborted; `charged`: μ² at each partner, also where that is not sure
+    (`paying`: vectors were asked for, and did not make a sum); `without`: who was lost."""
+
+    number: int
+    what: str
+    state: str
+    charged: Fraction
+    paying: bool = False
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,28 +48,37 @@ class Status:
 
 
 def status_of(workspace: Workspace, envelope: Envelope) -> Status:
-    """Raises nothing for a contract that nobody ran, or that not all signed."""
+    """Of a contract that nobody ran, or that not all signed, too. Raises IntegrityError where what was answered cannot be read."""
     if envelope.missing:
         waits = f"waits for the signature of {', '.join(envelope.missing)}; {envelope.digest}"
         return Status((), waits, {"state": "unsigned", "missing": list(envelope.missing), "rounds": []})
-    agreed = envelope.agreed
+    agreed, name = envelope.agreed, envelope.contract.name
     place = running.folder(workspace, agreed)
+    running_now = held(place)
     if (result := running.kept(place)) is not None:
+        rounds = [_answered(asked) for asked in result.asked]
         have = running.acknowledged(workspace, agreed)
         silent = [verifier.name for verifier in agreed.contract.identities if verifier.name not in have]
         told = f"the joint model is there: {result.headline}"
-        told += f"; {', '.join(silent)} does not have it yet: consentric collaboration run" if silent else "; every partner has it"
+        if silent and running_now:
+            told += f"; {', '.join(silent)} is being told"
+        elif silent:
+            told += f"; {', '.join(silent)} does not have it yet: consentric collaboration run {name}"
+        else:
+            told += "; every partner has it"
         data = {name: {"epsilon": epsilon(said.spent, agreed.contract.privacy.delta), "head": said.head} for name, said in have.items()}
-        return _status(agreed, "learned", [_answered(asked) for asked in result.asked], told, {"partners": data, "silent": silent})
-    if empty(place / running.ANSWERS):
-        return _status(agreed, "agreed", [], "nobody ran it yet", {})
-    if (answers := Answers.resume(place / running.ANSWERS)) is None:
-        return _status(agreed, "running", [], "is being run now", {})
-    answers.let_go()
-    rows, paid = _rounds(answers)
+        asks = link.state(workspace, agreed) if silent else None
+        return _status(agreed, "learned", rounds, told, asks, {"partners": data, "silent": silent})
+    notes = running.notes(workspace, agreed)
+    rounds, paid = _rounds(notes), next((str(note["said"]) for note in notes if note.get("paid")), "")
     if paid:
-        return _status(agreed, "over", rows, over(paid), {})
-    return _status(agreed, "cut short", rows, "was cut short; consentric collaboration run goes on with it", {})
+        return _status(agreed, "over", rounds, over(paid), None)
+    asks = link.state(workspace, agreed)
+    if running_now:
+        return _status(agreed, "running", rounds, "is being run now", asks)
+    if empty(place / running.ANSWERS):
+        return _status(agreed, "agreed", rounds, f"nobody ran it yet; consentric collaboration run {name} does", asks)
+    return _status(agreed, "cut short", rounds, f"was cut short; consentric collaboration run {name} goes on with it", asks)
 
 
 def ran_data(ran: Ran) -> dict[str, Any]:
@@ -82,28 +109,67 @@ def ran_text(agreed: Agreed, ran: Ran) -> str:
     return "\n".join(lines)
 
 
-def _status(agreed: Agreed, state: str, rows: list[tuple[str, ...]], text: str, more: dict[str, Any]) -> Status:
-    charged = sum((Fraction(row[3]) for row in rows if row[3]), Fraction(0))
-    share = float(charged / (whole(agreed.contract).mu_squared * Sharing.of(agreed.contract).factor))
-    shown = tuple((*row[:3], f"{float(Fraction(row[3])):.3g}" if row[3] else "", row[4]) for row in rows)
-    data = {"collaboration": agreed.contract.name, "contract": agreed.digest, "state": state, "share_charged": share}
-    rounds = [dict(zip(("round", "what", "state", "charged", "without"), row, strict=True)) for row in rows]
-    words = f"{agreed.contract.name}: {text}\ncharged so far: {100 * share:.0f} % of what the contract allows"
-    return Status(shown, words, data | {"rounds": rounds} | more)
+def _status(
+    agreed: Agreed, state: str, rounds: Sequence[Round], text: str, at: link.State | None, more: Mapping[str, Any] | None = None
+) -> Status:
+    """`at`: the link, where anybody is still to be asked over it."""
+    contract, names = agreed.contract, [verifier.name for verifier in agreed.contract.identities]
+    done = [each for each in rounds if each.state == "answered"]
+    charged, unsure = (sum((each.charged for each in rounds if each.paying in which), Fraction(0)) for which in ({False}, {True}))
+    share = float(charged / (whole(contract).mu_squared * Sharing.of(contract).factor))
+    last = [name for name in names if done and name not in done[-1].without]
+    spent, most = (epsilon(mu_squared, contract.privacy.delta) for mu_squared in (charged, charged + unsure))
+    lines = [f"{contract.name}: {text}"]
+    if rounds:
+        lines.append(f"rounds: {len(done)} of {len(rounds)} that were asked are answered; the contract allows {contract.rounds}")
+        budget = f"ε {spent:.3g} of {contract.privacy.epsilon:g}, {100 * share:.0f} % of the μ² allowed"
+        lines.append(f"charged: {budget}, at each partner that answered them all")
+        if unsure:
+            lines[-1] += f"; up to ε {most:.3g} with a round that was asked and has no answer"
+    if last:
+        lines.append(f"answered last: {', '.join(last)}")
+    about: dict[str, Any] = {}
+    if at is not None:
+        missing = [name for name in names if name not in at.connected]
+        about = {"link": {"address": at.address or None, "connected": list(at.connected), "missing": missing}}
+        if at.address:
+            lines.append(f"link: up at {at.address}; {len(at.connected)} of {len(names)} partners are connected")
+            lines[-1] += f", not {', '.join(missing)}" if missing else ""
+        else:
+            lines.append(f"link: down; consentric collaboration serve {contract.name} starts it")
+    data = {"collaboration": contract.name, "contract": agreed.digest, "state": state, "share_charged": share, "epsilon_charged": spent}
+    data |= {"epsilon_at_most": most, "answered_last": last, "rounds": [_plain(each) for each in rounds]}
+    return Status(_rows(rounds, contract.privacy.delta), "\n".join(lines), data | about | dict(more or {}))
 
 
-def _answered(asked: Asked) -> tuple[str, ...]:
-    return str(asked.round), asked.path, "answered", asked.charged, ", ".join(asked.without)
+def _rows(rounds: Sequence[Round], delta: float) -> tuple[tuple[str, ...], ...]:
+    rows, charged = [], Fraction(0)
+    for each in rounds:
+        charged += each.charged
+        so_far = f"{'≤ ' if each.paying else ''}{epsilon(charged, delta):.3g}" if each.charged else ""
+        rows.append((str(each.number), each.what, each.state, so_far, ", ".join(each.without)))
+    return tuple(rows)
 
 
-def _rounds(answers: Answers) -> tuple[list[tuple[str, ...]], str]:
-    """Of a run that was cut short, and why it cannot go on, if so."""
-    states = {note["aborted"]: (str(note["said"]), bool(note["paid"])) for note in answers.notes if "aborted" in note}
-    done = {note["without"]: str(note["names"]) for note in answers.notes if "without" in note}
-    rows: list[tuple[str, ...]] = []
-    for note in answers.notes:
+def _plain(each: Round) -> dict[str, Any]:
+    charged = str(each.charged) if each.charged else ""
+    return {"round": each.number, "what": each.what, "state": each.state, "charged": charged, "without": list(each.without)}
+
+
+def _answered(asked: Asked) -> Round:
+    return Round(asked.round, asked.path, "answered", Fraction(asked.charged), without=asked.without)
+
+
+def _rounds(notes: Sequence[Mapping[str, Any]]) -> list[Round]:
+    """Of a run that has no result yet."""
+    aborted = {note["aborted"]: str(note["said"]) for note in notes if "aborted" in note}
+    done = {note["without"]: tuple(filter(None, str(note["names"]).split(","))) for note in notes if "without" in note}
+    paying = {note["paying"] for note in notes if "paying" in note} - done.keys()
+    rounds = []
+    for note in notes:
         if "round" in note:
             number = note["round"]
-            state = states[number][0] if number in states else "answered" if number in done else "open"
-            rows.append((str(number), str(note["path"]), state, str(note["charged"]) if number in done else "", done.get(number, "")))
-    return rows, next((said for said, paid in states.values() if paid), "")
+            said = "answered" if number in done else aborted.get(number, "asked")
+            charged = Fraction(note["charged"]) if number in done or number in paying else Fraction(0)
+            rounds.append(Round(number, note["path"], said, charged, number in paying, done.get(number, ())))
+    return rounds

@@ -6,14 +6,17 @@ import signal
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.commands.shared import Json, Where, desk
+from engine.commands.shared import Desk, Json, Where, desk
 from engine.display import table
 from engine.gates import Exit
 from governance.roles import Action
+
+if TYPE_CHECKING:
+    from engine.collaborations.contracts import Envelope
 
 File = Annotated[str, typer.Argument(help="The contract: a file, or its name in this workspace.")]
 
@@ -44,9 +47,7 @@ def create(
         made = contracts.create(at.workspace(Action.PLAN), file)
         at.display.result(
             terms.data(made),
-            f"{terms.text(made)}\n\nwritten to {made.path}\n"
-            "next: hand it to every partner, who reads it (consentric collaboration show), writes the digest down and signs it\n"
-            "(consentric collaboration sign); one after the other, or at once and then consentric collaboration join",
+            f"{terms.text(made)}\n\nwritten to {made.path}\n{_next(made)}",
         )
 
 
@@ -62,7 +63,10 @@ def sign(
 
         made = contracts.sign_envelope(at.workspace(Action.APPROVE), file, to)
         left = f"still to sign: {', '.join(made.missing)}" if made.missing else "everybody signed"
-        at.display.result(terms.data(made), f"signed: {made.path}\nwrite this down: {made.digest}\n{left}")
+        at.display.result(
+            terms.data(made),
+            f"signed: {made.path}\nwrite this down: {made.digest}\n{left}\nnext: hand {made.path.name} back to whoever drew it up",
+        )
 
 
 def join(
@@ -75,10 +79,14 @@ def join(
     with desk(as_json, where) as at:
         from engine.collaborations import contracts, terms
 
-        everywhere = all(Path(envelope).is_file() for envelope in envelopes)
-        made = contracts.joined(None if everywhere else at.workspace(Action.PLAN), envelopes, to)
+        made = contracts.joined([_located(at, envelope) for envelope in envelopes], to)
         left = f"still to sign: {', '.join(made.missing)}" if made.missing else "everybody signed"
-        at.display.result(terms.data(made), f"written to {made.path}\n{left}")
+        name = made.contract.name
+        at.display.result(
+            terms.data(made),
+            f"written to {made.path}\n{left}\nnext: hand it to every partner, for consentric partner join; whoever leads keeps it as "
+            f"collaborations/{name}.json",
+        )
 
 
 def show(
@@ -90,7 +98,7 @@ def show(
     with desk(as_json, where) as at:
         from engine.collaborations import contracts, terms
 
-        found = contracts.read(contracts.located(None if Path(file).is_file() else at.workspace(Action.READ_POLICY), file))
+        found = contracts.read(_located(at, file))
         at.display.result(terms.data(found), terms.text(found))
 
 
@@ -104,8 +112,11 @@ def verify(
     with desk(as_json, where) as at:
         from engine.collaborations import contracts, terms
 
-        found = contracts.read(contracts.located(None if Path(file).is_file() else at.workspace(Action.READ_POLICY), file))
-        contracts.verify(found, digest)
+        found = contracts.read(_located(at, file))
+        if digest is not None:
+            from engine.partners.joining import digest_of
+
+            contracts.verify(found, digest_of(digest))
         signed = ", ".join(verifier.name for verifier in found.signed) or "nobody"
         compared = "as you wrote it down" if digest else "compare it with what you wrote down"
         at.display.result(
@@ -115,6 +126,35 @@ def verify(
         )
         if found.missing:
             raise typer.Exit(Exit.DENIED)
+
+
+def _next(made: Envelope) -> str:
+    """What a contract that was drawn up needs, and which files go from hand to hand."""
+    name = made.contract.name
+    keys = ", ".join(f"{each.name}.pub" for each in made.contract.identities)
+    return (
+        "next:\n"
+        f"  1  hand {name}.json to every partner, who reads it (consentric collaboration show {name}.json), writes the digest down, and\n"
+        f"     signs it (consentric collaboration sign {name}.json --to {name}.PARTNER.json)\n"
+        f"  2  consentric collaboration join {name}.*.json --to {made.path}; hand every partner that file\n"
+        f"  3  in collaborations/nodes, the node key that consentric partner init printed at each partner: {keys}\n"
+        f"  4  consentric collaboration serve {name}, which makes collaborations/{name}.ca.pem for every partner; beside it\n"
+        f"     consentric collaboration run {name}"
+    )
+
+
+def _located(at: Desk, file: str) -> Path:
+    """A file needs no workspace; a name does."""
+    from engine.collaborations import contracts
+    from engine.workspace import WorkspaceError
+
+    if Path(file).is_file():
+        return Path(file)
+    try:
+        workspace = at.workspace(Action.READ_POLICY)
+    except WorkspaceError as error:
+        raise WorkspaceError(f"no file `{file}`, and no contract of that name without a workspace: {error}") from None
+    return contracts.located(workspace, file)
 
 
 def serve(
@@ -166,7 +206,7 @@ def run(
             nobody: AbstractContextManager[Courier] = nullcontext(InProcess({}))
             if not (over := running.ended(workspace, agreed)):
                 progress("reach the link")
-            with nobody if over else link.courier(workspace, agreed, at.display.note) as courier:
+            with nobody if over else link.reached(workspace, agreed, at.display.note) as courier:
                 ran = running.run(bench, agreed, courier)
         at.display.result(status.ran_data(ran), status.ran_text(agreed, ran))
 

@@ -43,7 +43,8 @@ def init(
         at.display.result(
             {"name": keys.verifier.name, "verifier_key": str(keys.verifier), "node_key": keys.node_public},
             f"for the contract, and for whoever verifies your transcript:\n{keys.verifier}\n\n"
-            f"for whoever runs the link, to be registered there:\n{keys.node_public}\n\nmake a new backup of the keys",
+            f"for whoever serves the link, who keeps it as collaborations/nodes/{keys.verifier.name}.pub:\n{keys.node_public}\n\n"
+            "make a new backup of the keys",
         )
 
 
@@ -63,7 +64,7 @@ def join(
         at.display.result(
             {"collaboration": joined.name, "contract": joined.contract, "segment": joined.segment},
             f"joined `{joined.name}` with segment `{joined.segment}`; take part with consentric partner run {joined.name} --link HOST:PORT "
-            "--ca FILE",
+            f"--ca {joined.name}.ca.pem, which whoever serves the link hands over",
         )
 
 

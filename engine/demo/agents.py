@@ -1,6 +1,7 @@
 """Processes of the demo of partners: the link of the coordinator, and an agent of each partner, as its commands start them.
 
-What each says is in a log beside its workspace. All of them end with the block, however it ends.
+What each says is in a log beside its workspace. All of them end with the block, however it ends, and with this process
+(`engine.demo.follower`).
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class Process:
 
     def end(self) -> None:
         """Gently, then at once."""
+        assert self.process.stdin is not None  # the pipe that it follows
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -75,6 +77,7 @@ class Process:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        self.process.stdin.close()
 
     def _fault(self, what: str) -> TransportError:
         lines = [line.strip() for line in self.said.read_text(errors="replace").splitlines() if line.strip()]
@@ -118,7 +121,7 @@ def serving(coordinator: Path, envelope: Envelope, environment: Mapping[str, str
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     words = ("collaboration", "serve", name, "--host", "127.0.0.1", "--port", str(port), "-w", str(coordinator))
-    process = _started("the link", coordinator.parent / "link.log", words, environment)
+    process = started("the link", coordinator.parent / "link.log", words, environment)
     try:
         process.wait_for(SERVES)
         yield Reached(f"127.0.0.1:{port}", coordinator / FOLDER / f"{name}.ca.pem")
@@ -134,14 +137,14 @@ def agents(name: str, partners: Mapping[str, Path], link: Reached, line: Line, e
         for partner, root in partners.items():
             reached = line(partner, link)
             words = ("partner", "run", name, "--link", reached.address, "--ca", str(reached.ca), "-w", str(root))
-            processes.append(_started(f"the agent of `{partner}`", root.parent / f"{partner}.log", words, environment))
+            processes.append(started(f"the agent of `{partner}`", root.parent / f"{partner}.log", words, environment))
         yield Agents(tuple(processes))
     finally:
         for each in processes:
             each.end()
 
 
-def _started(name: str, said: Path, words: tuple[str, ...], environment: Mapping[str, str]) -> Process:
+def started(name: str, said: Path, words: tuple[str, ...], environment: Mapping[str, str]) -> Process:
     """A command of this installation, whose words go into a log that begins anew."""
     alone = {**environment, "OMP_NUM_THREADS": "1"}
     with open(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as log:
@@ -149,8 +152,8 @@ def _started(name: str, said: Path, words: tuple[str, ...], environment: Mapping
             name,
             said,
             subprocess.Popen(
-                [sys.executable, "-m", "engine.cli", *words],
-                stdin=subprocess.DEVNULL,
+                [sys.executable, "-m", "engine.demo.follower", *words],
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 env=alone,

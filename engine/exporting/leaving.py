@@ -60,8 +60,7 @@ def intend(workspace: Workspace, where: Place, **about: str) -> None:
 @contextmanager
 def leaving(workspace: Workspace, where: Place, **about: str) -> Iterator[Path]:
     """Steps 4 and 5: gives the draft to write, readable by its owner alone; it takes its place when the block ends well."""
-    with draft_file(where.file) as partial:
-        partial.chmod(0o600)
+    with draft_file(where.file, private=True) as partial:
         yield partial
         with partial.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

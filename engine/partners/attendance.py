@@ -26,6 +26,7 @@ from engine.stages import People, Reading, admit, features, minimise
 from engine.workspace import Workspace
 from governance.admission import Admission
 from governance.builds import BuildId
+from governance.key_files import make_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,9 @@ class Attendance:
     def _committed(self, round: int, admission: Admission, people: People) -> Record:
         workspace, room = self._bench.workspace, self._reading.prepared.contract.subject.max_subjects
         target = record_of(workspace, self._build, round)
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with whole_file(target, "round-record") as partial:
+        make_folder(target.parent.parent)
+        make_folder(target.parent)
+        with whole_file(target, "round-record", private=True) as partial:
             tree = considered.write(partial, named(self._build, round), nameable(workspace, admission.reasons), people.subjects, room)
         return Record(round, tree.root.hex(), tree.size)
 

@@ -3,11 +3,14 @@
 It says yes to a question where its documents are those that it began with and still allow it, where its noisy count is above its own
 floor, and where its reservation has what the question costs. All that a coordinator hears of a no is one word. The count is that of the
 plan's snapshot, which was paid for then: nothing here depends on a row.
+
+What a process charged that was killed before anything left for it is not charged again: the transcript, whose lines are durable before
+anything leaves, has no line of that charge.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -21,10 +24,11 @@ from engine.workspace import Workspace, WorkspaceError
 from federated.contract import Agreed
 from federated.questions import Asked
 from federated.shares import Sharing
+from federated.transcript import TranscriptFile
 from governance import budget, builds
-from governance.budget import LedgerMeter, Reservation
+from governance.budget import Draw, LedgerMeter, Reservation
 from governance.builds import Build, Plan, Status
-from governance.door import BudgetError, Column, ReservationId, check_path
+from governance.door import BudgetError, Column, Grant, Query, ReservationId, check_path
 from governance.minimise import Prepared as Extraction
 from governance.noise import NoiseSource
 from governance.reads import ExpressionError
@@ -52,11 +56,12 @@ class PartnerHome:
     bench: Bench
     taking: Taking
     attendance: Attendance
+    left: TranscriptFile
 
     @property
-    def meter(self) -> LedgerMeter:
+    def meter(self) -> PartnerMeter:
         """See `Home.meter`."""
-        return LedgerMeter(self.bench.workspace.store, self.taking.reservation.id)
+        return PartnerMeter(LedgerMeter(self.bench.workspace.store, self.taking.reservation.id), self._drawn, self.left)
 
     @property
     def reservation(self) -> ReservationId:
@@ -84,8 +89,11 @@ class PartnerHome:
 
     def spent(self) -> Fraction:
         """μ² that was charged so far."""
+        return sum((draw.mu_squared for draw in self._drawn()), Fraction(0))
+
+    def _drawn(self) -> tuple[Draw, ...]:
         with self.bench.workspace.store.read() as session:
-            return sum((draw.mu_squared for draw in budget.transcript(session, self.reservation)), Fraction(0))
+            return tuple(budget.transcript(session, self.reservation))
 
     def _lawful(self) -> bool:
         """The policy of today says what the plan's said, and the build has not ended."""
@@ -98,13 +106,44 @@ class PartnerHome:
 
     def _affords(self, asked: Asked) -> bool:
         price = Sharing.of(self.taking.agreed.contract).price(asked.grant, self.reservation)
-        with self.bench.workspace.store.read() as session:
-            drawn = budget.transcript(session, self.reservation)
+        if self.meter.charged(price, asked.query) or self._answered(asked):
+            return True
+        drawn = self._drawn()
         try:
             check_path(price.path, (draw.path for draw in drawn))
         except BudgetError:
             return False
         return sum((draw.mu_squared for draw in drawn), price.mu_squared) <= self.taking.reservation.mu_squared
+
+    def _answered(self, asked: Asked) -> bool:
+        """Whether what left in this very round was charged: no more is, and its seat may be taken again."""
+        paid = (entry.left for entry in self.left.entries if entry.left.charged is not None)
+        return (asked.number, asked.grant.path) in ((left.round, left.path) for left in paid)
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerMeter:
+    """A `governance.door.Meter` of one reservation. `drawn`: all that it was charged so far; `left`: what ever left for it."""
+
+    ledger: LedgerMeter
+    drawn: Callable[[], Sequence[Draw]]
+    left: TranscriptFile
+
+    def charge(self, grant: Grant, query: Query) -> None:
+        """See `Meter.charge`."""
+        if not self.charged(grant, query):
+            self.ledger.charge(grant, query)
+
+    def charged(self, grant: Grant, query: Query) -> bool:
+        """Whether this very question was charged, and nothing left for it; nothing is, once the reservation was settled."""
+        with self.ledger.store.read() as session:
+            reserved = budget.find(session, self.ledger.reservation)
+        if reserved is None or reserved.status is not budget.Status.RESERVED:
+            return False
+        asked = (grant.path, grant.mu_squared, str(query.step), query.part.name.lower(), query.bound, query.size)
+        found = ((draw.path, draw.mu_squared, draw.step, draw.part, draw.bound, draw.draws) for draw in self.drawn())
+        paid = (entry.left.path for entry in self.left.entries if entry.left.charged is not None)
+        return grant.reservation == self.ledger.reservation and asked in found and grant.path not in paid
 
 
 def unchanged(workspace: Workspace, plan: Plan) -> bool:

@@ -11,13 +11,14 @@ from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
+from audit.merkle import IntegrityError
 from engine.partners import identity
 from engine.parts import unit_of
 from engine.planning import prepare
 from engine.prepared import Prepared
 from engine.scale import UNIT
 from engine.workspace import Workspace, WorkspaceError
-from federated.contract import Agreed, Collaboration, Condition, ContractError, Measured, agreed
+from federated.contract import Agreed, Collaboration, Condition, ContractError, Measured, agreed, contents
 from federated.partner import today
 from governance import documents, partnerships
 from governance.documents import Kind
@@ -37,13 +38,18 @@ class DifferentError(WorkspaceError):
 def join(workspace: Workspace, envelope: bytes, digest: Digest, segment: str) -> Partnership:
     """Take part in what `envelope` holds with `segments/SEGMENT.yaml`.
 
-    Raises DocumentError with every difference; DifferentError for another contract than the expected one, one that not all signed, that
-    does not name this partner, has expired, has another grid, or was joined; Refused as planning does.
+    Raises IntegrityError for another contract than the expected one; DocumentError with every difference; DifferentError for a contract
+    that not all signed, that does not name this partner, has expired, has another grid, or was joined; Refused as planning does.
     """
     try:
+        if (got := contents(envelope).digest()) != digest:
+            raise IntegrityError(
+                f"another contract: got `{got}`, expected `{digest}`; ask for the envelope of the contract that you signed, and compare "
+                "what you wrote down with the others"
+            )
         contract = agreed(envelope, digest)
     except ContractError as error:
-        raise DifferentError(f"the contract: {error}; ask for the envelope with every signature, and compare digests") from None
+        raise DifferentError(f"{error}; ask for the envelope with every signature") from None
     named(workspace, contract)
     if today() > contract.contract.expires:
         raise DifferentError(f"contract `{contract.contract.name}` expired on {contract.contract.expires}; sign another one")

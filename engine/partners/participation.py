@@ -3,8 +3,7 @@
     joined ──begin──> building ──rounds──> building ──finish──> quarantined ──> as any other build
 
 The build stays open over commands, until the coordinator says what came of the contract: what is charged, met and said is on disk, so
-that a partner that was killed remembers all of it but the keys of the round that it sat in. That round ends without it; the next finds it
-again. One process takes part at a time.
+that a partner that was killed takes the seat again that it had. One process takes part at a time.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from audit.merkle import IntegrityError
 from engine.answers import hold
 from engine.bench import Bench
 from engine.gates import refusal
@@ -87,8 +87,8 @@ def taking_part(bench: Bench, name: str, finished: Callable[[Build], None] = lam
             _ended(taking, left)
             _resume(bench, taking, left, kept / REPLIES)
             attendance = Attendance(bench, taking, taking.build.id)
-            home = PartnerHome(bench, taking, attendance)
-            memory = DurableMemory(kept / "rounds")
+            home = PartnerHome(bench, taking, attendance, left)
+            memory = DurableMemory(kept, left.entries)
             book = DurableBook(workspace.store, kept / REPLIES, name, left, home.spent, attendance.evidence, bench.progress)
 
             def finish(told: bytes) -> bytes:
@@ -98,7 +98,7 @@ def taking_part(bench: Bench, name: str, finished: Callable[[Build], None] = lam
                 return Acknowledgement(contract.digest, digest_of(told), head, home.spent()).signed(signer)
 
             yield Participation(Desk(Partner(contract, signer, home, memory), book, finish).answer, memory)
-            _end(workspace, taking, left)
+            _end(workspace, taking, left, memory)
         finally:
             left.close()
 
@@ -112,9 +112,16 @@ def _ended(taking: Taking, left: TranscriptFile) -> None:
 
 def _resume(bench: Bench, taking: Taking, left: TranscriptFile, replies: Path) -> None:
     """A line of the transcript that a crash kept out of the log is of a reply that never left, and never will."""
+    workspace = bench.workspace
+    with workspace.store.read() as session:
+        known = entries.find(session.connection(), ANSWERED, holding=(entries.pair("contract", taking.agreed.digest),), last=1)
+    if known and known[0].parsed["facts"]["transcript"] not in {left.head, *(entry.before for entry in left.entries)}:
+        raise IntegrityError(
+            "the transcript lacks lines that the log has, and what left without a line may be said to be unpaid: restore it"
+        )
     if not left.entries:
         return
-    workspace, last = bench.workspace, left.entries[-1].left
+    last = left.entries[-1].left
     bench.progress(f"go on with build {taking.build.id}, {len(left.entries)} replies left so far")
     with workspace.store.read() as session:
         told = entries.find(session.connection(), ANSWERED, holding=(entries.pair("transcript", left.head),), last=1)
@@ -124,11 +131,12 @@ def _resume(bench: Bench, taking: Taking, left: TranscriptFile, replies: Path) -
         write.record("collaboration.resumed", **_of(taking), entries=len(left.entries), transcript=left.head, unsent=not told)
 
 
-def _end(workspace: Workspace, taking: Taking, left: TranscriptFile) -> None:
+def _end(workspace: Workspace, taking: Taking, left: TranscriptFile, memory: DurableMemory) -> None:
     """The last line of the transcript, once the build has ended."""
     with workspace.store.read() as session:
         found = builds.find_build(session, taking.build.id)
     if found is not None and found.status is not Status.BUILDING:
+        memory.end()
         head = left.end(stamp(workspace.store.clock()))
         with workspace.store.transaction("collaboration-ended") as write:
             write.record("collaboration.ended", **_of(taking), entries=len(left.entries), transcript=head)

@@ -39,8 +39,7 @@ def prove(workspace: Workspace, name: str, round: int, subject: str, to: Path) -
     with workspace.store.read() as session:
         raw = presence.write(leaf.as_data(), proof.entry_proof(session.connection(), entry.index, checkpoint))
     words = presence.verify(raw, verifier.parse_key(workspace.keys.verifier_key))  # nothing is handed out that its subject could not check
-    with whole_file(to.resolve(), "round-opening") as partial:
-        partial.chmod(0o600)
+    with whole_file(to.resolve(), "round-opening", private=True) as partial:
         partial.write_bytes(raw)
     return words
 
@@ -49,11 +48,13 @@ def check(file: Path, key: str) -> str:
     """What somebody's file says, by the log's verifier key. Raises IntegrityError, WorkspaceError."""
     try:
         Verifier.parse(key)
-        return presence.verify(file.read_bytes(), verifier.parse_key(key))
-    except IntegrityError as error:
-        raise IntegrityError(f"`{file}` {error}") from None
+        trusted = verifier.parse_key(key)
     except ValueError as error:
         raise WorkspaceError(f"`--key`: {error}") from None
+    try:
+        return presence.verify(file.read_bytes(), trusted)
+    except IntegrityError as error:
+        raise IntegrityError(f"`{file}` {error}") from None
     except OSError as error:
         raise WorkspaceError(f"`{file}` cannot be read: {error.strerror}") from None
 

@@ -22,7 +22,8 @@ COLUMNS = ("entry", "round", "step", "payload", "bytes", "refused", "μ²", "ε 
 def served(workspace: Workspace, name: str, done: Served) -> tuple[dict[str, Any], str]:
     """How a run ended."""
     if done.build is None:
-        told = f"stopped after round {done.rounds}; consentric partner run {name} goes on"
+        when = f"after round {done.rounds}" if done.rounds else "before any round"
+        told = f"stopped {when}; consentric partner run {name} goes on"
         return {"collaboration": name, "rounds": done.rounds, "ended": False}, told
     data, text = views.built(workspace, done.build)
     return {"collaboration": name, "rounds": done.rounds, "ended": True, **data}, text

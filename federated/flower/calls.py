@@ -7,6 +7,7 @@ not know, a run that has ended) is never tried again; neither is a server that c
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 
 Result = TypeVar("Result")
+Fault = TypeVar("Fault", bound=BaseException)
 Tell = Callable[[str], None]
 """What an operator reads: a sentence about the connection, never about a message."""
 
@@ -29,6 +31,8 @@ PUBLIC_KEY, TIMESTAMP, SIGNATURE = "flwr-public-key", "flwr-timestamp", "flwr-si
 FAILING = frozenset({500, 502, 503, 504})
 """Said by a SuperLink that is going down, or whose database is busy."""
 UNAUTHORISED = 401
+_OTHER_NAME = frozenset({62, 64})
+"""OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 
 
 class RejectedError(Exception):
@@ -89,14 +93,18 @@ class Caller:
                     raise RejectedError(status) from None
                 why = f"said {status}"
             except httpx.TransportError as fault:
-                if _forged(fault):
-                    raise TransportError(f"what answers at `{self.address}` shows no certificate of this CA for that name") from None
-                why = f"did not answer ({type(fault).__name__})"
+                if (forged := _cause(fault, ssl.SSLCertVerificationError)) is not None:
+                    raise TransportError(_untrusted(self.address, forged)) from None
+                why = _unanswered(fault)
             self.failures += 1
-            if number in {1, 10} or number % 20 == 0:
-                self.tell(f"the SuperLink at {self.address} {why}, try {number} of {self.patience.tries}")
-            self.stop.wait(self.patience.delay(number))
-        raise TransportError(f"the SuperLink at `{self.address}` failed {self.patience.tries} times in a row; see whether it runs")
+            if number < self.patience.tries:
+                if number in {1, 10} or number % 20 == 0:
+                    self.tell(f"the SuperLink at {self.address} {why}, try {number} of {self.patience.tries}")
+                self.stop.wait(self.patience.delay(number))
+        raise TransportError(
+            f"the SuperLink at `{self.address}` failed {self.patience.tries} times in a row: it {why}; see that the address is right and "
+            "that the link is served there, and begin again"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +124,29 @@ def versions(component: str) -> dict[str, str]:
     return {PACKAGE_NAME: "flwr", PACKAGE_VERSION: FLOWER, COMPONENT: component}
 
 
-def _forged(fault: BaseException | None) -> bool:
+def _untrusted(address: str, fault: ssl.SSLCertVerificationError) -> str:
+    if fault.verify_code in _OTHER_NAME:
+        return (
+            f"what answers at `{address}` shows no certificate of this CA for that name; reach it by a name that its certificate has, or "
+            "have whoever serves the link give this one with `--known-as`"
+        )
+    return (
+        f"what answers at `{address}` shows no certificate of this CA; take the CA's file anew from whoever serves the link "
+        "(`collaborations/NAME.ca.pem` there), and see that the address is that of this collaboration's link"
+    )
+
+
+def _unanswered(fault: httpx.TransportError) -> str:
+    if _cause(fault, socket.gaierror) is not None:
+        return "cannot be found: the network knows no such name"
+    if _cause(fault, ConnectionRefusedError) is not None:
+        return "is not there: nobody listens at that address"
+    return f"did not answer ({type(fault).__name__})"
+
+
+def _cause(fault: BaseException | None, kind: type[Fault]) -> Fault | None:
     while fault is not None:
-        if isinstance(fault, ssl.SSLCertVerificationError):
-            return True
+        if isinstance(fault, kind):
+            return fault
         fault = fault.__cause__ or fault.__context__
-    return False
+    return None

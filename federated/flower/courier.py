@@ -10,6 +10,8 @@ Not here: how a coordinator comes to speak to nodes (`federated.flower.run`).
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,12 +30,20 @@ QUICK, LONGEST = 0.03, 0.5
 SLOWER = 1.2
 AWAY, LOST = 1.0, 30.0
 """Seconds until a request is sent anew: to a partner that is not there, and to one that says nothing."""
+BACK = 5 * AWAY
+"""Seconds after which whom nobody calls away any more is there again."""
+SAY = 10.0
+"""Seconds of silence until it is said for whom an exchange waits."""
+ENTRY = Patience(tries=6, first=0.25)
+"""About eight seconds: a SuperLink that is started now is there by then."""
 
 
 @dataclass
 class FlowerCourier:
     """`address`: host:port; `ca`: PEM; `secret`: of the SuperLink; `partners`: the name of each as in the contract, and its node's public
-    key, OpenSSH; `seconds`: how long an exchange may take. For use in a `with`, from one thread."""
+    key, OpenSSH; `seconds`: how long an exchange may take; `entry`: patience with a SuperLink that was not reached yet, `patience`
+    with one that was; `stop` ends waits for it (StoppedError); `gone`: seconds after which an exchange goes on without those who are not
+    connected, once all others have answered. For use in a `with`, from one thread."""
 
     address: str
     ca: bytes
@@ -42,11 +52,16 @@ class FlowerCourier:
     seconds: float = 120.0
     tell: Tell = lambda sentence: None
     patience: Patience = field(default_factory=Patience)
+    entry: Patience = ENTRY
+    stop: threading.Event = field(default_factory=threading.Event)
+    gone: float = math.inf
+    _away: dict[str, float] = field(default_factory=dict, init=False, repr=False)  # since when somebody is, who has not answered since
 
     def __enter__(self) -> Self:
         """Raises TransportError: another version of Flower, another CA, a secret that is not the SuperLink's, no SuperLink."""
         require()
-        self._begin()
+        self._begin(self.entry)
+        self._run.call.patience = self.patience
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,16 +79,16 @@ class FlowerCourier:
         deadline, replies = time.monotonic() + self.seconds, dict[str, bytes]()
         while time.monotonic() < deadline:
             try:
-                _Exchange(self._run, self._nodes, requests, deadline, replies).collect()
+                _Exchange(self, requests, deadline, replies).collect()
                 break
             except (UnknownError, RejectedError):
                 self.tell(f"the SuperLink at {self.address} has forgotten this run; it is begun anew")
                 self._run.end()
-                self._begin()
+                self._begin(self.patience)
         return replies
 
-    def _begin(self) -> None:
-        self._run = Run(self.address, self.ca, self.secret, self.patience, self.tell)
+    def _begin(self, patience: Patience) -> None:
+        self._run = Run(self.address, self.ca, self.secret, patience, self.tell, self.stop)
         try:
             self._nodes = self._run.nodes(self.partners)
         except BaseException:
@@ -84,16 +99,18 @@ class FlowerCourier:
 class _Exchange:
     """One, in one run; `replies` is filled."""
 
-    def __init__(
-        self, run: Run, nodes: Mapping[str, int], requests: Mapping[str, bytes], deadline: float, replies: dict[str, bytes]
-    ) -> None:
-        self._run, self._nodes, self._requests, self._deadline = run, nodes, requests, deadline
+    def __init__(self, courier: FlowerCourier, requests: Mapping[str, bytes], deadline: float, replies: dict[str, bytes]) -> None:
+        self._run, self._nodes, self._tell, self._gone = courier._run, courier._nodes, courier.tell, courier.gone
+        self._away = courier._away
+        self._requests, self._deadline = requests, deadline
         self._due = dict.fromkeys(requests, 0.0)  # when a request is sent, by name
         self._sent: dict[str, str] = {}  # whose a request is, by its id
+        self._missed: dict[str, float] = {}  # when it was said last that somebody is not connected
+        self._said = time.monotonic()
         self._replies = replies
 
     def collect(self) -> None:
-        """Until everybody has answered, or the deadline."""
+        """Until everybody has answered who is there, or the deadline."""
         wait, failures = QUICK, self._run.call.failures
         while (left := self._deadline - time.monotonic()) > 0 and len(self._replies) < len(self._requests):
             self._send(left)
@@ -104,6 +121,8 @@ class _Exchange:
                 failures = self._run.call.failures
                 self._due = dict.fromkeys(self._due, 0.0)
             wait = QUICK if len(self._replies) > before else min(wait * SLOWER, LONGEST)
+            if self._waits():
+                return
             if len(self._replies) < len(self._requests):
                 time.sleep(min(wait, left))
 
@@ -124,6 +143,24 @@ class _Exchange:
             return
         content = envelope.payload(message)
         if content is None or message.metadata.src_node_id != self._nodes[name]:
-            self._due[name] = time.monotonic() + AWAY
+            now = time.monotonic()
+            self._due[name], self._missed[name] = now + AWAY, now
+            self._away.setdefault(name, now)
         else:
             self._replies[name] = content
+            self._away.pop(name, None)
+
+    def _waits(self) -> bool:
+        """Whether nobody is waited for any more, because all who have not answered are gone; else says for whom, every now and then."""
+        now, waits = time.monotonic(), [name for name in self._requests if name not in self._replies]
+        if all(self._absent(name, now) > self._gone for name in waits):
+            return True
+        if now > self._said + SAY:
+            self._said = now
+            words = ", ".join(f"{name} (not connected)" if self._absent(name, now) else name for name in waits)
+            self._tell(f"waits for {words}, for {self._deadline - now:.0f} s at most")
+        return False
+
+    def _absent(self, name: str, now: float) -> float:
+        """Seconds for which somebody has not been connected, in earlier exchanges too; 0 for who is, or came back."""
+        return now - self._away[name] if now - self._missed.get(name, -math.inf) < BACK else 0.0

@@ -56,10 +56,10 @@ class Run:
     """From its start to `end`. Methods raise TransportError where the SuperLink does not come back, RejectedError where it says no,
     UnknownError where it has ended the run, or was started anew and knows of none."""
 
-    def __init__(self, address: str, ca: bytes, secret: bytes, patience: Patience, tell: Tell) -> None:
-        """Raises TransportError: no SuperLink there, another CA, another secret."""
+    def __init__(self, address: str, ca: bytes, secret: bytes, patience: Patience, tell: Tell, stop: threading.Event) -> None:
+        """`stop` ends waits. Raises TransportError: no SuperLink there, another CA, another secret; StoppedError."""
         self._over = threading.Event()
-        self.call = Caller(address, patience, self._over, tell, UNKNOWN)
+        self.call = Caller(address, patience, stop, tell, UNKNOWN)
         self._address, self._ca, self._secret = address, ca, secret
         for _ in range(TIMES):
             if (token := self._acquired()) is not None:

@@ -16,11 +16,13 @@ import secrets
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from federated.flower.calls import StoppedError
 from federated.flower.certificates import ServerFiles
 from federated.flower.pinned import QUIET, TransportError, require
 from governance import key_files
@@ -32,12 +34,13 @@ ENDING_SECONDS = 10.0
 
 @dataclass
 class SuperLink:
-    """`folder` (mode 0700) holds its log and secret; `host` and `port` are where it listens."""
+    """`folder` (mode 0700) holds its log and secret; `host` and `port` are where it listens; `stopping` ends the wait for it."""
 
     folder: Path
     files: ServerFiles
     host: str
     port: int
+    stopping: threading.Event = field(default_factory=threading.Event)
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
 
     @property
@@ -58,7 +61,8 @@ class SuperLink:
         return key_files.get(self.folder / "secret")
 
     def start(self) -> None:
-        """Returns when it serves. Raises TransportError: no Flower, port taken, or it ended at once, with the end of its log."""
+        """Returns when it serves. Raises TransportError: no Flower, port taken, or it ended at once, with the end of its log; and
+        StoppedError."""
         require()
         if not self.secret or self._process is not None:
             raise TransportError("this SuperLink runs already")
@@ -113,10 +117,13 @@ class SuperLink:
             if not self.running():
                 self.stop()
                 raise TransportError(f"the SuperLink ended as it started; its log `{self.log}` ends in: {self._last_words()}")
+            if self.stopping.is_set():
+                self.stop()
+                raise StoppedError
             try:
                 socket.create_connection((self.host, self.port), timeout=1).close()
             except OSError:
-                time.sleep(0.05)
+                self.stopping.wait(0.05)
             else:
                 return
         self.stop()
@@ -135,4 +142,4 @@ def _free(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as fault:
-            raise TransportError(f"nothing can listen on `{host}:{port}`: {fault.strerror}; choose another port") from None
+            raise TransportError(f"nothing can listen on `{host}:{port}`: {fault.strerror}; choose another host or port") from None

@@ -21,7 +21,7 @@ from federated.masking import End, Ring, agree, chacha20, mask_key, masked, own_
 from federated.messages import KEYS, Keys, Survivors, encoded
 from federated.opening import unmasked
 from federated.replies import AbortedError, Code, RefusedError
-from federated.seat import Seat, ShortMemory
+from federated.seat import SECRET_BYTES, Seat, ShortMemory
 from policies.documents import Digest
 from tests.collaborations import Seated, conducted, seated, signers, sitting, terms
 
@@ -203,11 +203,10 @@ def test_a_round_is_not_played_again_and_its_keys_are_of_no_use_in_another() -> 
 
 def test_a_partner_that_comes_again_with_the_keys_of_a_former_round_is_refused() -> None:
     """Its key may have been opened then: all pairs with it would be open too."""
-    fixed = iter([bytes([place]) * 32 for place in (1, 2, 3)] * 2)
     memory, partner = ShortMemory(), signers(2)[1]
     for number, expected in ((1, None), (2, Code.REPLAYED)):
         mine = seated(terms(2), VALUES[:2], sitting(number), memories={"p0": memory})["p0"]
-        theirs = Seat(terms(2), sitting(number), partner, ShortMemory(), lambda size: next(fixed))
+        theirs = Seat(terms(2), sitting(number), partner, ShortMemory(), bytes([1]) * SECRET_BYTES)
         roster = [mine.keys(), theirs.keys()]
         if expected is None:
             mine.vector(roster)

@@ -109,14 +109,15 @@ def test_killed_at_failpoints(nursery: Nursery, templates: Templates, whole: tup
 
 
 def test_killed_at_random_moments(nursery: Nursery, templates: Templates, whole: tuple[Whole, ...], say: Say) -> None:
-    draw, killed = random.Random(SEED), 0
+    draw = random.Random(SEED)
     drawn = draw.choices(whole, [each.seconds for each in whole], k=CRASHES)
     for number, each in enumerate(drawn, 1):
-        after = each.seconds * draw.random()
+        after, late = each.seconds * draw.random(), 0
         try:
-            killed += _die(nursery, templates, each.scenario, after=after).code == KILLED
+            while _die(nursery, templates, each.scenario, after=after).code != KILLED:  # it is faster than it was: sooner
+                after, late = after / 2, late + 1
+                assert late < 10
         except Exception as error:
             raise AssertionError(f"{each.scenario.name}, killed after {after:.3f} s (seed {SEED}, crash {number})") from error
-        say(f"{number}/{CRASHES} random moments, {killed} met a command alive; {each.scenario.name} after {after:.2f} s")
-    say(f"{CRASHES} random moments, {killed} met a command alive: every workspace held\n")
-    assert killed > CRASHES / 2
+        say(f"{number}/{CRASHES} random moments; {each.scenario.name} after {after:.2f} s")
+    say(f"{CRASHES} random moments met a command alive: every workspace held\n")

@@ -61,6 +61,7 @@ def test_three_houses_learn_together_and_each_releases_its_own(three: list[House
     assert made.code == 0, made.err
     envelope, digest = made.data["file"], made.data["digest"]
     assert led(root, "collaboration", "verify", "joint").code == 3  # nobody signed yet
+    assert led(root, "collaboration", "verify", "joint", "--digest", "abc").code == 2
     copies = []
     for house in three:
         copies.append(str(tmp_path / f"{house.name}.json"))
@@ -130,7 +131,10 @@ def test_the_example_is_nearly_a_contract(three: list[House], root: Path) -> Non
     file = root / "mine.yaml"
     file.write_text(text)
     told = led(root, "collaboration", "create", str(file))
-    assert told.code == 2 and all(f"mine.yaml:{line}: partners." in told.err for line in (8, 9, 10))
+    said = [f"mine.yaml:{line}: partners.{place}" for place, line in enumerate((8, 9, 10))]
+    assert told.code == 2 and [line.removeprefix("error: ").split(": got")[0].split("/")[-1] for line in told.err.splitlines()] == said
+    assert told.err.count("as `consentric partner init` prints it at that partner") == 3
+    assert "`[]`, expected 2 or more entries" in drawn_up(root, document(three) | {"partners": []}).err
     plain = yaml.safe_load(text) | {"partners": document(three)["partners"], "expires": "2036-12-31"}
     assert drawn_up(root, plain).code == 0
 
@@ -142,7 +146,8 @@ def test_the_example_is_nearly_a_contract(three: list[House], root: Path) -> Non
         (("sign", "nope"), 2, "no contract `nope`"),
         (("create", "nope.yaml"), 2, "cannot be read"),
         (("run", "nope"), 2, "no contract `nope`"),
-        (("verify", "consentric.toml"), 2, "not a DSSE envelope"),
+        (("verify", "consentric.toml"), 2, "`consentric.toml`: not a DSSE envelope"),
+        (("join", "nope", "consentric.toml", "--to", "x.json"), 2, "no contract `nope`"),
     ],
 )
 def test_what_is_not_there_is_said(root: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], code: int, said: str) -> None:
@@ -164,6 +169,27 @@ def test_before_it_can_begin_each_step_says_what_comes_first(three: list[House],
     assert unserved.code == 2 and "consentric collaboration serve" in unserved.err
     keyless = led(root, "collaboration", "serve", "joint")
     assert keyless.code == 2 and "collaborations/nodes/p0.pub" in keyless.err
+
+
+def test_each_command_names_the_files_that_go_from_hand_to_hand(three: list[House], root: Path, tmp_path: Path) -> None:
+    file = root / "joint.yaml"
+    file.write_text(yaml.safe_dump(document(three)))
+    told = led(root, "collaboration", "create", str(file)).out
+    for words in ("hand joint.json to every partner", "in collaborations/nodes", "p0.pub, p1.pub, p2.pub", "collaborations/joint.ca.pem"):
+        assert words in told, words
+    copy = tmp_path / "joint.p0.json"
+    signed = three[0].shop.run("collaboration", "sign", str(root / "collaborations" / "joint.json"), "--to", str(copy), by=OFFICER)
+    assert "next: hand joint.p0.json back" in signed.out and "still to sign: p1, p2" in signed.out
+    told = led(root, "collaboration", "join", str(copy), "--to", str(tmp_path / "signed.json")).out
+    assert "whoever leads keeps it as collaborations/joint.json" in told
+    assert "keeps it as collaborations/nodes/p1.pub" in three[1].shop.run("partner", "init").out
+
+
+@pytest.mark.parametrize("command", ["show", "verify"])
+def test_a_file_that_is_not_there_is_said_outside_a_workspace_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = run("collaboration", command, "nix.json")
+    assert ran.code == 2 and "no file `nix.json`, and no contract of that name without a workspace" in ran.err
 
 
 def test_show_says_in_words_what_is_agreed(three: list[House], root: Path) -> None:

@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,8 +19,10 @@ pytest.importorskip("flwr")
 
 from federated.courier import Answerer
 from federated.flower import certificates
+from federated.flower import courier as courier_module
 from federated.flower.agent import Agent
 from federated.flower.calls import Headers, Patience, versions
+from federated.flower.courier import FlowerCourier
 from federated.flower.pinned import TransportError
 from federated.messages import Terms
 from federated.questions import Asked
@@ -64,6 +67,12 @@ def answering(at: Line, name: str, answer: Answerer) -> Iterator[None]:
     assert not faults
 
 
+def until_connected(courier: FlowerCourier, names: set[str]) -> None:
+    deadline = time.monotonic() + 30
+    while names - {name for name, online in courier.online().items() if online} and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
 def test_secure_rounds_and_a_superlink_that_is_killed_between_them(served: Line) -> None:
     """Rounds of desks in processes: the sum has the noise that the grant says, of everybody's subjects. Then the SuperLink is killed and
     started anew, and the next round goes on with agents and courier that were there before."""
@@ -87,22 +96,32 @@ def test_secure_rounds_and_a_superlink_that_is_killed_between_them(served: Line)
         assert [process.wait(30) for process in agents.values()] == [0] * PARTNERS
 
 
-def test_late_replies_are_never_taken_for_new_ones_and_large_messages_arrive(served: Line) -> None:
-    held = threading.Event()
+def test_late_replies_are_never_taken_for_new_ones_and_large_messages_arrive(served: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(courier_module, "SAY", 0.5)
+    held, told = threading.Event(), list[str]()
 
     def slow(request: bytes) -> bytes:
         if request == b"first":
             held.wait(30)
         return request
 
-    with served.courier(seconds=1.5) as courier, answering(served, "p0", slow), answering(served, "p1", slow):
+    with served.courier(seconds=1.5, tell=told.append) as courier, answering(served, "p0", slow), answering(served, "p1", slow):
+        until_connected(courier, {"p0", "p1"})
         assert courier.exchange({"p0": b"first", "p1": b"other"}) == {"p1": b"other"}
+        assert told and all(sentence.startswith("waits for p0") for sentence in told)
         courier.seconds = 60.0
         held.set()
         assert courier.exchange({"p0": b"second"}) == {"p0": b"second"}
         large = os.urandom(LARGE)
         assert courier.exchange({"p1": large}) == {"p1": large}
         assert courier.online() == {"p0": True, "p1": True, "p2": False}
+        courier.gone, began = 4.0, time.monotonic()
+        assert courier.exchange({"p0": b"second", "p2": b"nobody"}) == {"p0": b"second"}
+        assert 4.0 < time.monotonic() - began < 30  # of 60 s that it would wait for somebody who is there
+        assert told[-1].startswith("waits for p2 (not connected)")
+        began = time.monotonic()
+        assert courier.exchange({"p0": b"third", "p2": b"nobody"}) == {"p0": b"third"}
+        assert time.monotonic() - began < 4.0  # who was gone before is not waited for as long again
 
 
 def test_whoever_is_not_known_is_refused(served: Line) -> None:
@@ -119,7 +138,7 @@ def test_whoever_is_not_known_is_refused(served: Line) -> None:
         pass
     with pytest.raises(TransportError, match="no certificate of this CA"), served.courier(ca=other):
         pass
-    with pytest.raises(TransportError, match="failed 2 times"), replace(served.courier(patience=ONCE), address=f"127.0.0.1:{free_port()}"):
+    with pytest.raises(TransportError, match="failed 2 times"), replace(served.courier(entry=ONCE), address=f"127.0.0.1:{free_port()}"):
         pass
 
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,15 +19,20 @@ from audit import dsse, joint_passport, verify
 from audit import log as audit_log
 from audit.merkle import IntegrityError
 from engine import outcome
+from engine.answers import held
 from engine.collaborations import running
+from engine.collaborations.contracts import Envelope
 from engine.collaborations.result import told
 from engine.collaborations.rounds import CollaborationError, OverError
 from engine.collaborations.running import Ran
+from engine.collaborations.status import Status, status_of
 from engine.gates import Refused
 from engine.workspace import Workspace, WorkspaceError
+from federated.contract import join, sign
 from federated.messages import Step
 from governance.accounting import epsilon_of
 from governance.principals import UNSAFE_VARIABLE
+from tests.collaborations import signers
 from tests.joint import LEADER, LOGISTIC, Killed, Partners, agreed, blobs, leader, opened, partners, run
 from tests.scenes import Ran as Said
 from tests.scenes import run as command
@@ -133,13 +143,22 @@ def test_killed_at_every_message_it_ends_as_if_it_had_not_been(
         assert place.meter.spent == whole[1].places[name].meter.spent
 
 
-def test_a_partner_that_forgot_its_seat_when_others_may_have_paid_ends_the_run(workspace: Workspace) -> None:
+def test_a_partner_that_is_killed_after_every_step_takes_its_seat_again(workspace: Workspace) -> None:
+    courier = there()
+    courier.after = lambda number, step: courier.places["p2"].start() if number > 1 else None
+    ran = run(workspace, AGREED, courier)
+    for place in courier.places.values():
+        assert sum(place.meter.spent.values()) == place.meter.limit
+    assert not [entry for entry in actions(workspace) if entry["action"] == "collaboration.round.aborted"] and ran.result.asked
+
+
+def test_a_partner_that_lost_its_seat_when_others_may_have_paid_ends_the_run(workspace: Workspace) -> None:
     courier = there()
 
     def die(number: int, step: Step) -> None:
         if (number, step) == (3, Step.VECTOR):
             courier.before = lambda _number, _step: None
-            courier.places["p1"].start()
+            courier.places["p1"].lose()
             raise Killed  # what is about to leave may have left
 
     courier.before = die
@@ -149,7 +168,7 @@ def test_a_partner_that_forgot_its_seat_when_others_may_have_paid_ends_the_run(w
         run(opened(workspace.root), AGREED, courier)
 
 
-def test_a_partner_that_forgot_its_seat_before_anybody_paid_gets_another_round(workspace: Workspace) -> None:
+def test_a_partner_that_lost_its_seat_before_anybody_paid_gets_another_round(workspace: Workspace) -> None:
     courier = there()
 
     def die(number: int, step: Step) -> None:
@@ -171,7 +190,7 @@ def test_a_partner_that_forgot_its_seat_before_anybody_paid_gets_another_round(w
 
 def test_who_is_not_there_is_waited_for_and_nobody_pays(workspace: Workspace) -> None:
     courier = there(gone={"p2"})
-    with pytest.raises(CollaborationError, match="`p2`: lost; run again"):
+    with pytest.raises(CollaborationError, match="not all partners are there: `p2`: did not answer; run again"):
         run(workspace, AGREED, courier)
     assert not any(place.meter.spent for place in courier.places.values())
     courier.gone.clear()
@@ -215,7 +234,7 @@ def test_a_partner_that_did_not_answer_after_others_paid_is_asked_the_same_again
 
 def test_what_was_paid_and_lost_is_never_asked_again(workspace: Workspace) -> None:
     courier = there()
-    courier.before = lambda number, step: courier.places["p2"].start() if (number, step) == (2, Step.VECTOR) else None
+    courier.before = lambda number, step: courier.places["p2"].lose() if (number, step) == (2, Step.VECTOR) else None
     with pytest.raises(OverError, match="round 2 was aborted, `p2`: order"):
         run(workspace, AGREED, courier)
     courier.before = lambda _number, _step: None
@@ -228,7 +247,7 @@ def test_what_was_paid_and_lost_is_never_asked_again(workspace: Workspace) -> No
 def test_a_model_that_a_partner_does_not_have_yet_is_told_again(workspace: Workspace) -> None:
     courier = there()
     courier.before = lambda _number, step: courier.gone.add("p0") if step is Step.FINISH else None
-    with pytest.raises(CollaborationError, match="not every partner has it, `p0`: lost"):
+    with pytest.raises(CollaborationError, match="not every partner has it: `p0`: did not answer"):
         run(workspace, AGREED, courier)
     courier.before, courier.gone = lambda _number, _step: None, set()
     before = len(courier.steps)
@@ -264,6 +283,76 @@ def test_with_dropouts_it_goes_on_without_who_is_lost_and_says_so(workspace: Wor
     assert "unrecorded" not in ran.page.read_text()  # the page says what the passport says
     named = [entry["facts"]["passport"] for entry in actions(workspace) if entry["action"] == "collaboration.released"]
     assert named == [joint_passport.digest(first), joint_passport.digest(now)]
+
+
+def test_whoever_looks_while_it_runs_sees_rounds_and_charges_and_disturbs_nothing(workspace: Workspace) -> None:
+    courier, looks = there(), list[Status]()
+    envelope = enveloped(workspace)
+    courier.before = lambda _number, _step: looks.append(status_of(workspace, envelope))
+    assert "nobody ran it yet" in status_of(workspace, envelope).text
+    ran = run(workspace, AGREED, courier)
+    seen = [look.data for look in looks if look.data["state"] == "running"]
+    assert len(seen) > 2 * len(ran.result.asked) - 2 and {look.data["state"] for look in looks} == {"running", "learned"}
+    spent = [data["epsilon_charged"] for data in seen]
+    assert spent == sorted(spent) and spent[0] == 0 and {data["epsilon_at_most"] >= data["epsilon_charged"] for data in seen} == {True}
+    middle = next(look for look in looks if len(look.rows) == 4)
+    assert [row[2] for row in middle.rows] == ["answered"] * 3 + ["asked"]
+    for words in ("is being run now", "rounds: 3 of 4 that were asked are answered", "answered last: p0, p1, p2", "link: down"):
+        assert words in middle.text
+    asked_for_vectors = next(look for look in looks if look.rows and "≤" in look.rows[-1][3])
+    assert "with a round that was asked and has no answer" in asked_for_vectors.text
+    assert status_of(workspace, envelope).data["epsilon_charged"] == pytest.approx(AGREED.contract.privacy.epsilon, rel=1e-3)
+
+
+def test_of_a_run_that_was_killed_or_is_over_or_damaged_it_says_so(workspace: Workspace) -> None:
+    courier, envelope = there(), enveloped(workspace)
+    courier.before = lambda number, step: courier.gone.add("p2") if (number, step) == (2, Step.VECTOR) else None
+    with pytest.raises(CollaborationError):
+        run(workspace, AGREED, courier)
+    found = status_of(workspace, envelope)
+    assert found.data["state"] == "cut short" and "consentric collaboration run joint goes on with it" in found.text
+    courier.places["p2"].lose()
+    courier.before, courier.gone = lambda _number, _step: None, set()
+    with pytest.raises(OverError):
+        run(opened(workspace.root), AGREED, courier)
+    found = status_of(workspace, envelope)
+    assert found.data["state"] == "over" and "sign a new contract" in found.text and "`p2`: order" in found.rows[1][2]
+    journal = running.folder(workspace, AGREED) / running.ANSWERS / "answers"
+    journal.write_bytes(journal.read_bytes().replace(b"joint/subjects", b"joint/objects!"))
+    for look in (lambda: status_of(workspace, envelope), lambda: run(workspace, AGREED, courier)):
+        with pytest.raises(IntegrityError, match="is damaged in line"):
+            look()
+
+
+def test_a_look_at_its_folder_does_not_stop_a_run_and_another_run_does(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, courier = running.folder(workspace, AGREED), there(gone={"p2"})
+    with pytest.raises(CollaborationError, match="not all partners are there"):
+        run(workspace, AGREED, courier)
+    with open_folder(place) as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        later = threading.Timer(0.3, fcntl.flock, (look, fcntl.LOCK_UN))
+        later.start()
+        with pytest.raises(CollaborationError, match="not all partners are there"):
+            run(workspace, AGREED, courier)
+        later.join()
+        assert not held(place)
+        fcntl.flock(look, fcntl.LOCK_EX)
+        assert held(place)
+        monkeypatch.setattr(running, "FREE_SECONDS", 0.1)
+        with pytest.raises(CollaborationError, match="another process runs this contract already"):
+            run(workspace, AGREED, courier)
+
+
+def enveloped(workspace: Workspace) -> Envelope:
+    raw = join(sign(AGREED.contract, signer) for signer in signers(3))
+    return Envelope(workspace.root / "joint.json", raw, AGREED.contract, AGREED.digest, AGREED.contract.identities)
+
+
+@contextmanager
+def open_folder(place: Path) -> Iterator[int]:
+    handle = os.open(place, os.O_RDONLY)
+    yield handle
+    os.close(handle)
 
 
 def test_a_partner_that_says_it_charged_less_is_not_believed(workspace: Workspace) -> None:

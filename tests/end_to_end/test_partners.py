@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +16,30 @@ import pyarrow.parquet as pq
 import pytest
 
 from audit import verify
+from audit.merkle import IntegrityError
 from engine import assess
+from engine.demo.agents import started
 from engine.gates import Refused
 from engine.outcome import Outcome
-from engine.partners import finishing, identity, joining
+from engine.partners import finishing, identity, joining, participation
 from engine.partners.book import DurableBook
 from engine.partners.home import PartnerHome
 from federated import rounds, wire
+from federated import transcript as transcripts
 from federated.cohort import FederatedCohort
 from federated.contract import Collaboration, agreed
+from federated.courier import Answerer, InProcess
 from federated.flower.certificates import authority
 from federated.messages import Step
 from federated.questions import Asked
 from federated.replies import AbortedError
-from governance import key_backup
+from federated.transcript import Left, TranscriptFile
+from governance import builds, key_backup, partnerships
 from governance.builds import Status
+from governance.principals import UNSAFE_VARIABLE
+from policies.documents import Digest
 from tests.fakes import ZeroNoise
+from tests.links import ROOT, free_port
 from tests.partnerships import NAME, House, at_work, contract_of, courier, houses, how_many, joined, outcome, signed
 from tests.scenes import ADS, ANALYST, GROUPS, OFFICER, POLICY, REFUSING, RETURNERS, SUBJECTS, Shop
 
@@ -109,6 +119,7 @@ def test_wrong_words_are_told_with_the_way_out(two: list[House], tmp_path: Path,
     for words, code, said in (
         (("run", "another", "--link", "127.0.0.1:1", "--ca", str(ca)), 2, f"got `{NAME}`"),
         (("run", NAME, "--link", "nowhere", "--ca", str(ca)), 2, "expected HOST:PORT"),
+        (("run", NAME, "--link", "127.0.0.1:70000", "--ca", str(ca)), 2, "expected HOST:PORT"),
         (("run", NAME, "--link", "127.0.0.1:1", "--ca", str(file)), 2, "is no certificate (PEM)"),
         (("run", NAME, "--link", "127.0.0.1:1", "--ca", str(tmp_path / "none")), 2, "cannot be read"),
         (("transcript", "show", NAME), 2, f"partner run {NAME}"),
@@ -127,7 +138,7 @@ def test_it_joins_what_it_agreed_to_once(two: list[House], tmp_path: Path) -> No
     contract, shop = contract_of(two), two[0].shop
     file = envelope(two, contract, tmp_path / "joint.json")
     wrong = shop.run("partner", "join", file, "--digest", "sha256:" + "0" * 64, "--segment", "groups")
-    assert wrong.code == 2 and "another contract" in wrong.err and contract.digest() in wrong.err
+    assert wrong.code == 6 and "another contract" in wrong.err and contract.digest() in wrong.err
     assert shop.run("partner", "join", file, "--digest", "abc", "--segment", "groups").code == 2
     assert shop.run("partner", "join", str(tmp_path / "none.json"), "--digest", contract.digest(), "--segment", "groups").code == 2
     words = ("partner", "join", file, "--digest", contract.digest(), "--segment", "groups")
@@ -296,6 +307,12 @@ def test_whoever_withdraws_between_two_rounds_is_absent_from_the_second(
     assert two[0].shop.run("partner", "check", str(tmp_path / f"{leaving}-1.json"), "--key", other).code == 6
     absent = two[0].shop.run("partner", "prove", NAME, "--round", "1", "--subject", "nobody", "--to", str(tmp_path / "x"), by=OFFICER)
     assert absent.code == 2 and "no leaf" in absent.err
+    kept = participation.folder(two[0].shop.workspace(), NAME)
+    (kept / "rounds").unlink()
+    with at_work(two[:1]) as there:
+        assert there["p0"].memory.last == 3  # no round begins twice because a file was lost
+    private = [path for place in (kept, two[0].shop.root / ".consentric" / "rounds") for path in (place, *place.rglob("*"))]
+    assert len(private) > 5 and not [path for path in private if path.stat().st_mode & 0o077]
     assert two[0].shop.run("partner", "prove", NAME, "--round", "1", "--subject", leaving, "--to", str(tmp_path / "x")).code == 3
 
 
@@ -329,6 +346,31 @@ def test_out_of_budget_it_refuses_and_is_charged_nothing(two: list[House]) -> No
                 how_many(cohort, grant)
         how_many(cohort, grants["rest"])
     assert [each["path"] for each in drawn(two[0])] == [grants["most"].path, grants["rest"].path]
+    del there, cohort  # and with them what holds the workspace in use
+    secret = participation.folder(two[0].shop.workspace(), NAME) / "secret"
+    assert secret.exists()
+    assert two[0].shop.run("doctor", "--repair").code == 0 and not secret.exists()  # closed without an outcome
+
+
+@pytest.mark.slow
+def test_before_the_link_is_reached_nothing_is_reserved_and_a_demo_that_is_gone_takes_its_partners_with_it(
+    two: list[House], tmp_path: Path, ca: Path
+) -> None:
+    contract, shop = joined(two), two[0].shop
+    words = ("partner", "run", contract.contract.name, "--link", f"127.0.0.1:{free_port()}", "--ca", str(ca), "-w", str(shop.root))
+    agent = started("the agent", tmp_path / "said", words, {**os.environ, UNSAFE_VARIABLE: ANALYST, "PYTHONPATH": str(ROOT)})
+    try:
+        agent.wait_for("nobody listens at that address")
+        assert agent.process.poll() is None  # it goes on trying
+        assert agent.process.stdin is not None
+        agent.process.stdin.close()  # as the system does with whoever started it
+        assert agent.process.wait(20) == 0
+    finally:
+        agent.end()
+    assert "stopped before any round" in agent.said.read_text()
+    with shop.workspace().store.read() as session:
+        found = partnerships.find(session, NAME)
+        assert not builds.builds(session, "groups") and found is not None and found.build is None
 
 
 def test_below_its_own_noisy_floor_it_does_not_begin_and_says_nothing(two: list[House], monkeypatch: pytest.MonkeyPatch, ca: Path) -> None:
@@ -353,8 +395,10 @@ def test_below_its_own_noisy_floor_it_does_not_begin_and_says_nothing(two: list[
 
 
 @pytest.mark.slow
-def test_a_reply_that_the_log_does_not_have_is_not_said_when_it_is_asked_again(two: list[House], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that is full for a moment: the coordinator asks once more, with the same bytes."""
+def test_a_reply_that_the_log_does_not_have_is_not_said_when_it_is_asked_again(
+    two: list[House], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A disk that is full for a moment: the coordinator asks once more, with the same bytes. What was charged for it is charged once."""
     contract = joined(two)
     asked = wire.Message(contract.digest, 0, Step.HELLO, ({"once": "0" * 32}, [])).encoded()
     with at_work(two[:1]) as there:
@@ -367,6 +411,88 @@ def test_a_reply_that_the_log_does_not_have_is_not_said_when_it_is_asked_again(t
             assert there["p0"].answer(asked) == b"" and not answered(two[0])
         assert there["p0"].answer(asked)
         assert [facts["entry"] for facts in answered(two[0])] == [1]
+        assert there["p0"].answer(asked + bytes(1 << 20))  # refused, and no way to fill the disk
+        replies = participation.folder(two[0].shop.workspace(), NAME) / participation.REPLIES
+        assert sum(path.stat().st_size for path in replies.iterdir()) < 1 << 12
+    with at_work(two, ZeroNoise()) as there, monkeypatch.context() as later:
+        cohort = FederatedCohort(contract, courier(there))
+        whole = TranscriptFile.append
+
+        def once(file: TranscriptFile, left: Left, at: str) -> Digest:
+            if left.step == Step.VECTOR and drawn(two[0]):
+                later.undo()
+                raise OSError(28, "no space left on device")
+            return whole(file, left, at)
+
+        later.setattr(TranscriptFile, "append", once)
+        with pytest.raises(AbortedError, match="`p0`: lost"):
+            how_many(cohort, cohort.grant().split(first=1, second=1)["first"])
+        assert len(drawn(two[0])) == 1
+    leaving = SUBJECTS[0]
+    two[0].shop.withdraw([leaving])
+    with at_work(two, ZeroNoise()) as there:  # as other processes, for the people of now
+        cohort = FederatedCohort(contract, courier(there))
+        grants = cohort.grant().split(first=1, second=1)
+        assert [round(how_many(cohort, grant), 3) for grant in grants.values()] == [2399, 2399]
+    proved = two[0].shop.run("partner", "prove", NAME, "--round", "1", "--subject", leaving, "--to", str(tmp_path / "x"), by=OFFICER)
+    assert proved.code == 0 and "left out: withdrawn" in proved.out
+    refused = {"p0": ["message"], "p1": []}
+    for house in two:
+        assert [facts["path"] for facts in drawn(house)] == [f"{NAME}/first", f"{NAME}/second"]
+        key, kept = identity.keys(house.shop.workspace()).verifier, participation.folder(house.shop.workspace(), NAME)
+        found = transcripts.verify((kept / "transcript.jsonl").read_bytes(), key, answered(house)[-1]["transcript"])
+        assert not found.findings and [facts["code"] for facts in answered(house) if "code" in facts] == refused[house.name]
+    (kept / "transcript.jsonl").write_bytes(b"")
+    with pytest.raises(IntegrityError, match="lacks lines that the log has"), two[1].participation(ZeroNoise()):
+        pass
+
+
+@pytest.mark.slow
+def test_what_was_charged_and_did_not_leave_does_not_leave_after_the_end(two: list[House], monkeypatch: pytest.MonkeyPatch) -> None:
+    contract = joined(two)
+    with at_work(two, ZeroNoise()) as there:
+        cohort = FederatedCohort(contract, courier(there))
+        grant = cohort.grant().split(first=1, second=1)["first"]
+        with monkeypatch.context() as later:
+            whole = TranscriptFile.append
+
+            def full(file: TranscriptFile, left: Left, at: str) -> Digest:
+                if left.step == Step.VECTOR:
+                    raise OSError(28, "no space left on device")
+                return whole(file, left, at)
+
+            later.setattr(TranscriptFile, "append", full)
+            with pytest.raises(AbortedError, match="`p0`: lost, `p1`: lost"):
+                how_many(cohort, grant)
+
+        def ends(request: bytes) -> bytes:
+            if wire.message(request).step is Step.VECTOR:
+                assert not rounds.finish(contract, courier(there), outcome().canonical())[1]
+            return there["p0"].answer(request)
+
+        with pytest.raises(AbortedError, match="`p0`: refused, `p1`: refused"):
+            how_many(FederatedCohort(contract, InProcess({"p0": ends, "p1": there["p1"].answer}), 2), grant)
+    assert [len(drawn(house)) for house in two] == [1, 1]
+
+
+@pytest.mark.slow
+def test_whoever_was_killed_after_its_vector_left_signs_and_opens(made: Shop, tmp_path: Path) -> None:
+    """Its question is paid by then, which is no reason to refuse it."""
+    three = houses(made, tmp_path, 3)
+    contract = joined(three, least_partners=2, dropouts=1)
+    for ends in (Step.ATTEST, Step.OPENING, None):
+        with at_work(three, ZeroNoise()) as there:
+
+            def until(request: bytes, answer: Answerer, ends: Step | None = ends) -> bytes:
+                return b"" if wire.message(request).step is ends else answer(request)
+
+            cohort = FederatedCohort(contract, InProcess({name: partial(until, answer=each.answer) for name, each in there.items()}))
+            if ends is not None:
+                with pytest.raises(AbortedError, match="`p0`: lost"):
+                    how_many(cohort, cohort.grant())
+            else:
+                assert round(how_many(cohort, cohort.grant()), 3) == 2400
+    assert all(len(drawn(house)) == 1 for house in three)
 
 
 @pytest.mark.slow

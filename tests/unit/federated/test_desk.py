@@ -19,10 +19,10 @@ from federated.cohort import FederatedCohort
 from federated.contract import Agreed
 from federated.courier import Courier, InProcess
 from federated.desk import Desk, Leaving, MemoryBook
-from federated.messages import Step
+from federated.messages import Step, Survivors
 from federated.partner import Partner
 from federated.questions import Asked
-from federated.replies import AbortedError, Code
+from federated.replies import AbortedError, Code, RefusedError
 from federated.rounds import finish, greet
 from federated.seat import ShortMemory
 from governance.door import Contribution, Grant, MemoryMeter, Query, ReservationId, StepName, register
@@ -144,6 +144,23 @@ class Dies:
         raise KilledError
 
 
+@dataclass
+class Restarting:
+    """Another process of p1 answers from its n-th exchange on."""
+
+    houses: Mapping[str, House]
+    at: int
+
+    def __post_init__(self) -> None:
+        self.desks = opened(self.houses)
+
+    def exchange(self, requests: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        self.at -= 1
+        if not self.at:
+            self.desks["p1"] = self.houses["p1"].open()
+        return reached(self.desks).exchange(requests)
+
+
 MODES: Mapping[str, dict[str, int]] = {"none": {}, "one": {"dropouts": 1, "least_partners": 2}}
 
 
@@ -173,50 +190,76 @@ def test_every_request_again_gets_the_same_bytes_and_costs_nothing(mode: str) ->
 
 
 @pytest.mark.parametrize(("mode", "at"), [(mode, at) for mode, steps in (("none", 2), ("one", 5)) for at in range(2, steps + 1)])
-def test_a_partner_that_was_killed_answers_nothing_more_in_its_round_and_sits_in_the_next(mode: str, at: int) -> None:
+def test_a_partner_that_was_killed_takes_its_seat_again(mode: str, at: int) -> None:
     houses = street(noisy=False, **MODES[mode])
-    desks = opened(houses)
+    recorded = Recorded(Restarting(houses, at))
+    assert np.frombuffer(summed(houses, recorded)) == pytest.approx([6, 60], abs=1e-4)
+    assert houses["p1"].meter.spent == houses["p0"].meter.spent != {}
+    vectors = [leaving for leaving, _ in houses["p1"].book.left if leaving.mu_squared is not None]
+    assert len(vectors) == 1 and all(leaving.code is None for leaving, _ in houses["p1"].book.left)
+    assert np.frombuffer(summed(houses, reached(opened(houses)), 2, "other")) == pytest.approx([6, 60], abs=1e-4)
 
-    @dataclass
-    class Restarts:
-        step: int = 0
 
-        def exchange(self, requests: Mapping[str, bytes]) -> Mapping[str, bytes]:
-            self.step += 1
-            if self.step == at:
-                desks["p1"] = houses["p1"].open()
-            return reached(desks).exchange(requests)
-
-    charged = mode == "one" and at > 3
-    if mode == "none":
-        with pytest.raises(AbortedError, match="round 1 was aborted, `p1`: order"):
-            summed(houses, Restarts())
+@pytest.mark.parametrize("step", ["vector", "attest", "opening"])
+def test_what_a_partner_said_before_it_was_killed_it_does_not_say_otherwise_afterwards(step: str) -> None:
+    """Another list would have seed and key of somebody opened; another roster would give a second vector."""
+    houses = street(4, dropouts=1, least_partners=3)
+    recorded = Recorded(reached(opened(houses)))
+    summed(houses, recorded)
+    at = ["keys", "shares", "vector", "attest", "opening"].index(step)
+    message = wire.message(recorded.asked[at]["p1"])
+    terms = houses["p1"].open()._partner.terms
+    if step == "attest":
+        other: wire.Payload = payloads.write_survivors(terms, Survivors(("p0", "p1", "p2"), ("p3",)))
     else:
-        rows = [1, 2, 3] if charged else [1, 3]
-        assert np.frombuffer(summed(houses, Restarts())) == pytest.approx([sum(rows), 10 * sum(rows)], abs=1e-4)
-    assert bool(houses["p1"].meter.spent) == charged and houses["p1"].noise.drawn == 1
-    assert np.frombuffer(summed(houses, reached(desks), 2, "other")) == pytest.approx([6, 60], abs=1e-4)
-    assert houses["p1"].noise.drawn == 2
+        size = payloads.SEALED_BYTES if step == "vector" else payloads.SIGNATURE_BYTES
+        records = payloads.read_records(message, terms, size)
+        other = payloads.write_records(terms, {name: each for name, each in records.items() if name != "p3"})
+    assert houses["p1"].open().answer(replace(message, payload=other).encoded()) == wire.refusal(Code.ORDER)
 
 
-def test_what_cannot_be_written_down_does_not_leave_and_its_round_is_over() -> None:
+def test_a_seat_is_not_taken_again_in_a_round_where_something_was_refused() -> None:
+    houses = street(dropouts=1, least_partners=2)
+    recorded = Recorded(reached(opened(houses)))
+    summed(houses, recorded)
+    keys, shares = (wire.message(each["p1"]) for each in recorded.asked[:2])
+    house = street(dropouts=1, least_partners=2)["p1"]
+    first = house.open()
+    assert wire.answer(keys, first.answer(keys.encoded()))
+    forged = replace(shares, payload=payloads.write_keys(first._partner.terms, []))
+    assert first.answer(forged.encoded()) == wire.refusal(Code.TOO_FEW)
+    assert house.open().answer(shares.encoded()) == wire.refusal(Code.ORDER)
+
+
+def test_a_secret_is_of_the_latest_round_and_its_question_alone() -> None:
+    houses = street()
+    first, second = (Recorded(reached(opened(houses))) for _ in range(2))
+    summed(houses, first)
+    summed(houses, second, 2, "other")
+    assert houses["p1"].open().answer(first.asked[1]["p1"]) == wire.refusal(Code.ORDER)
+    round = Asked(2, QUERY, Grant(THERE, "another", MU)).round(houses["p1"].agreed)
+    with pytest.raises(RefusedError, match="order"):
+        houses["p1"].memory.secret(round)
+
+
+def test_what_cannot_be_written_down_does_not_leave_and_can_be_asked_again() -> None:
     houses = street()
     desks = opened(houses)
 
     class Full(MemoryBook):
-        def keep(self, leaving: Leaving, reply: bytes) -> None:
+        def keep(self, leaving: Leaving, request: bytes, reply: bytes) -> None:
             if leaving.step == "vector":
                 raise OSError("no space left on device")
-            super().keep(leaving, reply)
+            super().keep(leaving, request, reply)
 
     houses["p1"].book = Full()
     desks["p1"] = houses["p1"].open()
     recorded = Recorded(reached(desks))
     with pytest.raises(AbortedError, match="`p1`: lost"):
         summed(houses, recorded)
-    houses["p1"].book.__class__ = MemoryBook  # there is space again: the vector is gone, and what was charged stays
-    assert wire.refusal(Code.ORDER) == desks["p1"].answer(recorded.asked[1]["p1"])
-    assert houses["p1"].meter.spent == {"all": MU} and houses["p1"].noise.drawn == 1
+    houses["p1"].book.__class__ = MemoryBook  # there is space again: what was charged stays, and this ledger has it once
+    assert wire.refusal(Code.REFUSED) == desks["p1"].answer(recorded.asked[1]["p1"])
+    assert houses["p1"].meter.spent == {"all": MU}
 
 
 def test_what_leaves_is_written_down_with_what_it_cost() -> None:
@@ -292,7 +335,6 @@ def test_no_step_is_answered_before_its_time_or_in_another_round(step: Step, mod
 
     assert desk.answer(request(1)) == wire.refusal(Code.ORDER)
     desk.answer(message(houses, Step.KEYS, asked()))
-    assert desk.answer(request(1)) == wire.refusal(Code.ORDER)  # the same request, and so the same reply
     assert desk.answer(request(1, 2)) == wire.refusal(Code.ORDER)
     is_next = step is (Step.SHARES if mode == "one" else Step.VECTOR)
     assert desk.answer(request(2)) == wire.refusal(Code.TOO_FEW if is_next else Code.ORDER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import socket
 import ssl
 import stat
 import threading
@@ -128,8 +129,24 @@ def test_faults_are_tried_again_so_many_times_and_told() -> None:
     assert patiently(lambda: next(calls)()) == 7
     assert patiently.failures == 2
     assert told == ["the SuperLink at link.example:1 said 503, try 1 of 3"]
-    with pytest.raises(TransportError, match="failed 3 times in a row"):
+    with pytest.raises(TransportError, match="failed 3 times in a row: it said 502; see that the address is right"):
         caller(3)(said(502))
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (ConnectionRefusedError(), "nobody listens at that address"),
+        (socket.gaierror(), "the network knows no such name"),
+        (None, r"did not answer \(ConnectError\)"),
+    ],
+)
+def test_why_nobody_answers_is_said(cause: Exception | None, words: str) -> None:
+    def call() -> None:
+        raise httpx.ConnectError("") from cause
+
+    with pytest.raises(TransportError, match=words):
+        caller(2)(call)
 
 
 def test_decisions_are_not_tried_again() -> None:
@@ -140,12 +157,20 @@ def test_decisions_are_not_tried_again() -> None:
         assert patiently.failures == 0
 
 
-def test_another_certificate_authority_is_not_tried_again() -> None:
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(19, "no certificate of this CA; take the CA's file anew"), (62, "this CA for that name; .* --known-as"), (64, "for that name")],
+)
+def test_another_certificate_authority_or_name_is_not_tried_again(code: int, words: str) -> None:
     def call() -> None:
-        raise httpx.ConnectError("") from ssl.SSLCertVerificationError()
+        fault = ssl.SSLCertVerificationError()
+        fault.verify_code = code
+        raise httpx.ConnectError("") from fault
 
-    with pytest.raises(TransportError, match="no certificate of this CA"):
-        caller(3)(call)
+    patiently = caller(3)
+    with pytest.raises(TransportError, match=words.replace("--", "`--")):
+        patiently(call)
+    assert patiently.failures == 0
 
 
 def test_a_stop_ends_a_wait() -> None:
@@ -189,7 +214,7 @@ def test_a_taken_port_is_said_before_anything_starts(folder: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         link = SuperLink(folder / "link", files, "127.0.0.1", taken.getsockname()[1])
-        with pytest.raises(TransportError, match="choose another port"):
+        with pytest.raises(TransportError, match="choose another host or port"):
             link.start()
     assert not link.running()
     assert stat.S_IMODE((folder / "link" / "secret").stat().st_mode) == 0o600

@@ -154,6 +154,7 @@ QUESTIONS: Mapping[str, tuple[dict[str, Any], Code]] = {
     "more than is there": ({"parameters": {"x": ["<f8", [1 << 20, 1 << 20]]}}, Code.MESSAGE),
     "as much in another shape": ({"parameters": {"x": ["<f8", [2]]}}, Code.MESSAGE),
     "nothing of a huge shape": ({"parameters": {"x": ["<f8", [0, 1 << 40]]}}, Code.MESSAGE),
+    "nothing of many rows": ({"parameters": {"x": ["<f8", [0, 1 << 11, 1 << 11]]}}, Code.MESSAGE),
     "many dimensions": ({"parameters": {"x": ["<f8", [1] * 65]}}, Code.MESSAGE),
     "text": ({"parameters": {"x": ["<U2", [1]]}}, Code.MESSAGE),
     "two": ({"parameters": {"x": ["<f8", [1]], "y": ["<f8", [1]]}}, Code.MESSAGE),

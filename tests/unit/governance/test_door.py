@@ -14,6 +14,7 @@ from governance.accounting import MIN_SIGMA
 from governance.door import (
     CROSS,
     MAX_SIGMA,
+    STEADY,
     Array,
     Batch,
     BudgetError,
@@ -30,6 +31,7 @@ from governance.door import (
     grid_sigma,
     register,
     registered,
+    rehearse,
     to_grid,
 )
 from governance.grid import GRID, MAX_ROWS, add, exceeds
@@ -111,6 +113,25 @@ def test_no_subject_moves_the_sum_by_more_than_the_bound(values: Array, bound: f
     for row in range(n):
         one = exact_sum(asked, [{"features": values[row : row + 1], "slots": slots[row : row + 1]}])
         assert norms(one[None]) <= [GRID**2]
+
+
+def test_what_a_steady_sum_needs_is_what_was_rehearsed_however_many_there_are() -> None:
+    """Else it would show how many: by running out of memory."""
+    seen: set[tuple[int, int]] = set()
+
+    @register("test.notes-how-many")
+    def _notes(batch: Batch, _parameters: Mapping[str, Array]) -> Contribution:
+        seen.add((len(batch["features"]), threading.get_ident()))
+        return Contribution(batch["features"])
+
+    query = Query(StepName("test.notes-how-many"), {}, (1, 1, 2), 1e3)
+    rehearse(query, {"features": (2,)}, steady=True)
+    rehearsed = set(seen)
+    for count in (1, STEADY, 3 * STEADY + 1):
+        columns = {"features": np.full((count, 2), 250.0)}
+        total = exact_sum(query, LocalCohort(columns, MemoryMeter(Fraction(1)), batch_rows=2 * STEADY).batches(), steady=True)
+        assert total.tolist() == [int(GRID / 4) * count] * 2
+    assert len(rehearsed) == 1 and seen == rehearsed
 
 
 @settings(max_examples=200, deadline=None)

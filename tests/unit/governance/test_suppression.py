@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,21 @@ def test_a_write_that_was_cut_off_is_not_there_and_the_next_one_is_whole(tmp_pat
         assert listed.marks("anna") and not listed.marks("otto")
         listed.add("otto", Kind.ERASED, AT)
         assert listed.marks("anna") and listed.marks("otto") and path.read_bytes().startswith(whole)
+
+
+def test_a_disk_that_takes_a_part_of_a_line_says_that_it_is_full(tmp_path: Path) -> None:
+    listed = made(tmp_path)
+    listed.add("anna", Kind.ERASED, AT)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "outside" / LIST).stat().st_size + 20, limits[1]))
+    try:
+        with pytest.raises(SuppressionError, match="No space left"):
+            listed.add("otto", Kind.ERASED, AT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not listed.marks("otto")
+    listed.add("otto", Kind.ERASED, AT)
+    assert listed.marks("anna") and listed.marks("otto")
 
 
 @pytest.mark.parametrize(
