@@ -27,8 +27,8 @@ from audit.passport import LogProof, Privacy
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One partner. `key`: of the contract; `head`: of its transcript; `mu_squared` (a fraction `p/q`) and ε: what it says it charged;
-    `missed`: μ² of the questions in whose rounds it was lost, which it may not have charged."""
+    """One partner. `key`: of the contract; `head`: of its transcript, empty where nothing had left; `mu_squared` (a fraction `p/q`) and ε:
+    what it says it charged; `missed`: μ² of the questions in whose rounds it was lost, which it may not have charged."""
 
     name: str
     key: str

@@ -153,7 +153,8 @@ def _signed(share: dict[str, Any], envelope: dict[str, Any], passport: dict[str,
         yield "did not sign what is shown of it"
         return
     shown = {"contract": passport["contract"], "outcome": passport["outcome"], "head": share["head"]}
-    expected = {**{what: f"sha256:{digest}" for what, digest in shown.items()}, "spent": share["mu_squared"]}
+    digests = {what: f"sha256:{digest}" if digest else "" for what, digest in shown.items()}  # nothing may have left before the model came
+    expected = {**digests, "spent": share["mu_squared"]}
     yield from (f"signed for another `{what}`" for what in expected if said.get(what) != expected[what])
     spent, missed, cost = (exact(each) for each in (share["mu_squared"], share["missed"], passport["privacy"]["mu_squared"]))
     if missed > cost or spent + missed < cost:

@@ -24,8 +24,8 @@ _DIGEST = re.compile("sha256:[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """`outcome`: digest of what came; `head`: of the partner's transcript; `spent`: μ² that its ledger charged under the contract;
-    `envelope`: as it was signed, of one that was read."""
+    """`outcome`: digest of what came; `head`: of the partner's transcript, empty where nothing left before; `spent`: μ² that its ledger
+    charged under the contract; `envelope`: as it was signed, of one that was read."""
 
     contract: Digest
     outcome: Digest
@@ -46,7 +46,7 @@ def read(envelope: bytes, partner: Verifier) -> Acknowledgement:
         said = json.loads(payload)
         contract, outcome, head = (Digest(said[name]) for name in ("contract", "outcome", "head"))
         spent = exact(said["spent"])
-        if not all(map(_DIGEST.fullmatch, (contract, outcome, head))) or str(spent) != said["spent"]:
+        if not all(map(_DIGEST.fullmatch, (contract, outcome, head or outcome))) or str(spent) != said["spent"]:
             raise ValueError("expected digests, and a fraction in lowest terms")
     except (ValueError, KeyError, TypeError, RecursionError):
         raise IntegrityError(f"`{partner.name}` signed what is no acknowledgement") from None

@@ -54,7 +54,8 @@ def _goes_on(passport: JointPassport, path: Path) -> str:
         raise IntegrityError(
             f"`{path}` is of `{name}`, expected one of {[share.name for share in passport.partners]}, who signed for the model"
         )
-    found = transcript.verify(raw, Verifier.parse(share.key), Digest(f"sha256:{share.head}"))
+    key = Verifier.parse(share.key)
+    found = transcript.verify(raw, key, Digest(f"sha256:{share.head}") if share.head else transcript.verify(raw, key).head)
     wrong = list(found.findings)
     if any(entry.contract != f"sha256:{passport.contract}" for entry in found.entries):
         wrong.append("it is of another contract")

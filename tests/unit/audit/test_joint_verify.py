@@ -136,6 +136,20 @@ def test_an_honest_one_is_believed_and_says_who_signed(evidence: Evidence, hones
     assert joint_verify.DRAWS == RESERVED_DRAWS
 
 
+def test_a_partner_of_whom_nothing_had_left_has_no_head(evidence: Evidence) -> None:
+    """It came for the model alone, once others had answered; and whoever signed for no head has none."""
+    late = replace(PASSPORT, partners=(replace(PASSPORT.partners[0], head=""), *PASSPORT.partners[1:]))
+    heads = [Digest(f"sha256:{share.head}" if share.head else "") for share in late.partners]
+    of = Digest(f"sha256:{late.contract}"), Digest(f"sha256:{late.outcome}")
+    signed = tuple(Acknowledgement(*of, head, SPENT).signed(each) for head, each in zip(heads, signers(3), strict=True))
+    assert acknowledgement.read(signed[0], signers(1)[0].verifier).head == ""
+    raw = sealed(statement(evidence, json.loads(joint_passport.dump(late)), AGREED, signed), evidence.signer)
+    assert joint_passport.read(raw, evidence.signer.verifier) == late
+    raw = sealed(statement(evidence, json.loads(joint_passport.dump(PASSPORT)), AGREED, signed), evidence.signer)
+    with pytest.raises(IntegrityError, match="partner `p0` signed for another `head`"):
+        joint_passport.read(raw, evidence.signer.verifier)
+
+
 def test_every_field_that_somebody_changes_is_found(evidence: Evidence, honest: dict[str, Any]) -> None:
     envelope = json.loads(sealed(honest, evidence.signer))
     fields = [(at, changed(envelope, at)) for at, _ in leaves(envelope)]
