@@ -31,14 +31,14 @@ from typing import Any, NamedTuple
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-BROKEN, SLOT, CHUNK, WIDTH, MOST_FINDINGS = 6, 4096, 1 << 14, 256, 100
-PAYLOAD_TYPE, STATEMENT_TYPE = "application/vnd.in-toto+json", "https://in-toto.io/Statement/v1"
+BROKEN, SLOT, CHUNK, WIDTH, MOST_FINDINGS, CONSIDERED = 6, 4096, 1 << 14, 256, 100, ("consent_root", "consent_leaves")
+MANY, PAYLOAD_TYPE, STATEMENT_TYPE = ("proof", "passport", "opening"), "application/vnd.in-toto+json", "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE, OPENING = "https://consentric.dev/passport/v1", "https://consentric.dev/opening/v1"
-RELEASED, ANSWERED, ROTATED, ROTATION = "build.released", "question.answered", "key.rotated", "consentric.dev/key-rotation/v1"
-PROOF, COMMITMENT, MANY = "c2sp.org/tlog-proof@v1", b"consentric.dev/commitment/v1", ("proof", "passport", "opening")
+RELEASED, ANSWERED, LEFT, ROTATED = "build.released", "question.answered", "collaboration.answered", "key.rotated"
+PROOF, COMMITMENT, ROTATION = "c2sp.org/tlog-proof@v1", b"consentric.dev/commitment/v1", "consentric.dev/key-rotation/v1"
 ENTRIES, NODES = [("idx", "INTEGER", 1), ("body", "BLOB", 0)], [("level", "SMALLINT", 1), ("idx", "INTEGER", 2), ("hash", "BLOB", 0)]
 TABLES = {"log_entries": ENTRIES, "log_nodes": NODES}  # of each column name, type, and place in the key
-LEAVES = {"build.quarantined": ("consent_root", "consent_leaves"), "consent.append": ("root", "events"), ANSWERED: ("answer", "")}
+LEAVES = {**dict.fromkeys(("build.quarantined", LEFT), CONSIDERED), "consent.append": ("root", "events"), ANSWERED: ("answer", "")}
 REASONS = "admitted,never asked,requested,refused,withdrawn,objected,expired,invalidated,no notice,no basis,child,merged".split(",")  # noqa: SIM905 (one line)
 FIELDS = """subject purpose status event_time received_time valid_until basis notice_version notice_hash controller jurisdiction method
 raw_signal decoded""".split()  # noqa: SIM905 (two lines)
@@ -65,8 +65,7 @@ def sha(*parts: bytes) -> bytes:
 def decode(text: str) -> bytes:
     """Base64 in its one canonical spelling; empty if it is none."""
     with suppress(ValueError):
-        raw = base64.b64decode(text, validate=True)
-        return raw if base64.b64encode(raw).decode() == text else b""
+        return raw if base64.b64encode(raw := base64.b64decode(text, validate=True)).decode() == text else b""
     return b""
 
 
@@ -125,8 +124,7 @@ def parse_policy(raw: bytes) -> Trust:
             case ["log", text] | ["log", text, _] if (key := parse_key(text)).public not in {each.public for each in logs}:
                 logs.append(key)
             case ["witness", name, text] | ["witness", name, text, _] if new and (key := parse_key(text, 4)).public not in {*publics}:
-                known[name] = key
-                publics.add(key.public)
+                known[name], publics = key, publics | {key.public}
             case ["group", name, *_] if new and fits:
                 known[name], members = (int(count), tuple(known[each] for each in those)), members | {*those}
             case ["quorum", name] if not quorum and name in {*known, "none"}:
@@ -176,8 +174,7 @@ def slots(path: Path) -> tuple[list[tuple[str, str]], list[Finding]]:
     notes, findings = list[tuple[str, str]](), list[Finding]()
     with found(findings, f"checkpoint file `{path}`"), open(path, "rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)  # not while a slot is being written
-        data = file.read(2 * SLOT + 1)
-        for place, raw in (("checkpoint slot 0", data[:SLOT]), ("checkpoint slot 1", data[SLOT:])):
+        for place, raw in (("checkpoint slot 0", (data := file.read(2 * SLOT + 1))[:SLOT]), ("checkpoint slot 1", data[SLOT:])):
             with found(findings, place):
                 rest = (note := raw[32 : 36 + int.from_bytes(raw[32:36], "big")]).ljust(SLOT - 32, b"\0")
                 if raw != sha(rest) + rest:
@@ -295,9 +292,8 @@ def open_tiles(folder: Path, size: int) -> sqlite3.Connection:
                 end = 2 + int.from_bytes(raw[:2], "big") if skip else 32
                 parts, raw = [*parts, raw[skip:end]], raw[end:]
             if len(parts) == width:  # else it is not what it says: nothing of it is taken, and its entries are missing
-                row, marks = ((8 * level,), "?, ?, ?") if level >= 0 else ((), "?, ?")
-                rows = [(*row, index, part) for index, part in enumerate(parts[: total - start], start)]
-                database.executemany(f"INSERT INTO {'log_nodes' if level >= 0 else 'log_entries'} VALUES ({marks})", rows)
+                into, row = ("log_entries VALUES (?, ?)", ()) if level < 0 else ("log_nodes VALUES (?, ?, ?)", (8 * level,))
+                database.executemany(f"INSERT INTO {into}", [(*row, at, part) for at, part in enumerate(parts[: total - start], start)])
     return database
 
 
@@ -331,8 +327,7 @@ def verify_log(log: Path, checkpoint: Path, trust: Trust | Key, last_seen: Path 
                     raise Broken(f"covers {size} entries, the log holds only the first {entries}")
                 if roots[size] != root:
                     raise Broken(f"was signed over another root for {size} entries")
-        if seen and claimed(seen[0][1]) > newest:
-            findings.append(Finding("checkpoint file", f"went back from size {claimed(seen[0][1])} to {newest}"))
+        findings += [Finding("checkpoint file", f"went back from size {n} to {newest}") for _, old in seen if (n := claimed(old)) > newest]
         if last_seen is not None and not findings:  # 4. remember
             (temporary := last_seen.with_name(last_seen.name + ".new")).write_text(best, encoding="utf-8")
             os.replace(temporary, last_seen)
@@ -344,26 +339,28 @@ def canonical(passport: object) -> bytes:
     return json.dumps(passport, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
+def unseal(sealed: dict[str, Any], kind: str, keys: Iterable[Key]) -> bytes:
+    """The payload of a DSSE envelope (v1.0.2), of this type and signed by one of `keys`, which its signature names. Raises Broken."""
+    payload, made, named = decode(sealed["payload"]), sealed["signatures"], {f"{key.name}+{key.id.hex()}": key for key in keys}
+    message = b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)  # its pre-authentication encoding
+    if sealed["payloadType"] != kind or not any(k.signed(decode(s["sig"]), message) for s in made if (k := named.get(s["keyid"]))):
+        raise Broken("is not signed by " + " or ".join(f"`{key.name}` with key {key.id.hex()}" for key in named.values()))
+    return payload
+
+
 def verify_passport(envelope: bytes, trust: Trust | Key) -> str:
     """Signature, log proof under its quorum, and ε of Gaussian draws; no block is composed again. Raises Broken."""
     trust = Trust((trust,)) if isinstance(trust, Key) else trust
-    # 1. the envelope: DSSE's pre-authentication encoding, signed by a key of the log
-    payload, kind = base64.b64decode((document := json.loads(envelope))["payload"], validate=True), document["payloadType"]
-    message = b"DSSEv1 %d %s %d %s" % (len(kind.encode()), kind.encode(), len(payload), payload)
-    if kind != PAYLOAD_TYPE or not any(k.signed(decode(s["sig"]), message) for s in document["signatures"] for k in trust.signing()):
-        raise Broken("is not signed by " + " or ".join(f"`{key.name}` with key {key.id.hex()}" for key in trust.signing()))
-    statement = json.loads(payload)  # 2. the statement
+    statement = json.loads(unseal(json.loads(envelope), PAYLOAD_TYPE, trust.signing()))  # 1. the envelope; 2. the statement
     if (statement["_type"], statement["predicateType"]) != (STATEMENT_TYPE, PREDICATE_TYPE):
         raise Broken(f"expected a {PREDICATE_TYPE} statement, got {statement['predicateType']}")
-    # 3. the log holds the release, and the release names this very passport
-    passport, (_, _, raw) = statement["predicate"]["passport"], verify_proof(envelope, trust)
+    passport, (_, _, raw) = statement["predicate"]["passport"], verify_proof(envelope, trust)  # 3. the log holds its release
     entry, named = json.loads(raw), {"passport": sha(canonical(passport)).hex(), "build": passport["build"]}
     problems = ["its log entry is about another passport or build"] * any(entry["facts"].get(what) != named[what] for what in named)
     problems += [f"its log entry is no release, expected `{RELEASED}`"] * (entry["action"] != RELEASED)
     problems += ["its subject is not its log entry"] * ([each["digest"].get("sha256") for each in statement["subject"]] != [sha(raw).hex()])
-    # 4. what the build cost, and the snapshot that it shows; without an ε, that it shows nothing of what was learned
     shown = [what for what in ("utility", "fairness", "recipients") if passport["privacy"]["epsilon"] is None and passport[what]]
-    problems += check_privacy(passport["privacy"]) + check_privacy(costs := passport["snapshot"])
+    problems += check_privacy(passport["privacy"]) + check_privacy(costs := passport["snapshot"])  # 4. what it cost, and its snapshot
     problems += ["its snapshot names no ε"] * (costs["epsilon"] is None) + [f"it shows `{what}` and names no ε" for what in shown]
     if problems:
         raise Broken("; ".join(problems))
@@ -428,22 +425,24 @@ def verify_opening(raw: bytes, trust: Trust | Key, beside: Path = Path("answer.j
         raise Broken(f"is no {OPENING} of an entry of {[*LEAVES]}, or not spelt as it was written")
     parts = COMMITMENT, bytes.fromhex(leaf["salt"]), canonical(value) if action == ANSWERED else value.encode()
     commitment = sha(*(part for each in parts for part in (len(each).to_bytes(8, "big"), each)))
-    root, size = bytes.fromhex(entry["facts"][LEAVES[action][0]]), entry["facts"].get(LEAVES[action][1])
+    root, size = bytes.fromhex((facts := entry["facts"])[LEAVES[action][0]]), facts.get(LEAVES[action][1])
     if action == ANSWERED:
         if commitment != root:
             raise Broken(f"entry {index} does not commit to what was asked, what is said and this salt")
         means = {beside.with_name(Path(name).name): digest for name, digest in value["answer"]["documents"].items()}
-        for path in (there := [path for path in means if path.exists()]):
-            if f"sha256:{sha(path.read_bytes()).hex()}" != means[path]:
-                raise Broken(f"`{path.name}` beside it is not the document that it means, {means[path]}")
-        return f"entry {index} of {entry['at']} commits to this answer; of its documents there are {[path.name for path in there]}"
+        for path, digest in means.items():
+            if not path.exists() or f"sha256:{sha(path.read_bytes()).hex()}" != digest:
+                raise Broken(f"the document that it means, {digest}, is not beside it as `{path.name}`")
+        return f"entry {index} of {entry['at']} commits to this answer and its documents, {[path.name for path in means]}"
     verify_inclusion(leaf["index"], size, sha(b"\0", commitment), [bytes.fromhex(each) for each in leaf["proof"]], root)
     if action == "consent.append":
         said = {name: each for name, each in zip(FIELDS, json.loads(value), strict=False) if each is not None}
         return f"entry {index} commits to a consent event, times in µs since 1970: {said}"
-    ((subject, reason),) = re.findall(rf"(?s)\A{re.escape(build := entry['facts']['build'])}\n(.*)\n(\d+)\Z", value)
+    within = f"round {facts['round']} of `{facts['collaboration']}`" if action == LEFT else f"build {facts['build']}"
+    of = rf"[^\n/]+/round-{facts['considered_since']:d}" if action == LEFT else re.escape(facts["build"])
+    ((subject, reason),) = re.findall(rf"(?s)\A{of}\n(.*)\n(\d+)\Z", value)
     outcome = "used" if reason == "0" else f"left out: {(*REASONS, reason)[min(int(reason), len(REASONS))]}"
-    return f"in build {build}, `{subject}` was {outcome}"
+    return f"in {within}, `{subject}` was {outcome}"
 
 
 @contextmanager

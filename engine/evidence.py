@@ -24,7 +24,7 @@ from audit import proof, tiles, witness
 from audit import verify as verifier
 from audit.checkpoint import Checkpoint, Verifier, split_note
 from audit.merkle import IntegrityError
-from engine import roles
+from engine import passport_checks, roles
 from engine.files import whole_file
 from engine.gates import gate
 from engine.wording import reason_words
@@ -60,18 +60,15 @@ def log(workspace: Workspace, last: int, action: str | None) -> list[dict[str, A
 def verify(where: Path | None, passport: Path | None, last_seen: Path | None, policy: Path | None = None) -> tuple[bool, list[str]]:
     """What the stand-alone verifier finds in a workspace's log; nothing is opened, so nothing is mended.
 
-    Or in a passport, which needs a quorum of witnesses where there is a `policy`, and must be of this log: its checkpoint, and the
-    digests of spec, policy and contract that its build was recorded with.
+    Or in a passport, of a segment or of a joint model, which needs a quorum of witnesses where there is a `policy`, and must be of this
+    log (`engine.passport_checks`).
     """
     workspace = Workspace.find(where)
     gate(roles.decide(workspace, Action.VERIFY_LOG))
     trust = _trust(workspace, policy)
     if passport is not None:
         raw, place = _read(passport), f"passport `{passport}`"
-        findings: list[verifier.Finding] = []
-        with verifier.found(findings, place):
-            verifier.verify_passport(raw, trust)
-        report = verifier.Report(tuple(findings or (verifier.Finding(place, problem) for problem in _of_another_log(workspace, raw))))
+        report = verifier.Report(tuple(passport_checks.findings(workspace, raw, place, trust)))
         held = "signatures, digests, log proof" + (" under its quorum" if trust.quorum != (0, ()) else "") + " and ε of Gaussian draws hold"
         summary = f"{place}: {held if not report.findings else 'integrity broken'}"
     else:
@@ -103,23 +100,6 @@ def verified(workspace: Workspace) -> tuple[str, Checkpoint] | None:
     path = workspace.hidden / VERIFIED
     at, _, note = path.read_text(encoding="utf-8").partition("\n") if path.exists() else ("", "", "")
     return (at, workspace.believed(note)) if note else None
-
-
-def _of_another_log(workspace: Workspace, envelope: bytes) -> Iterator[str]:
-    """What a passport that verifies says otherwise than the log of this workspace."""
-    (signed, held), made = passports.contents(envelope), f"build.{Status.QUARANTINED}"
-    with workspace.store.read() as session:
-        connection = session.connection()
-        try:
-            audit_log.check_against(connection, workspace.believed(held.checkpoint))
-        except IntegrityError as error:
-            yield f"is not of this log: {error}"
-            return
-        before = (entry.parsed for entry in audit_log.backwards(connection, held.index))
-        facts: dict[str, Any] = next((e["facts"] for e in before if e["action"] == made and e["facts"]["build"] == signed.build), {})
-    for what in ("spec", "policy", "contract"):
-        if facts.get(what) != f"sha256:{getattr(signed, what)}":
-            yield f"its {what} is not the one that its build was recorded with"
 
 
 @contextmanager

@@ -102,6 +102,7 @@ def _plan(bench: Bench, name: str, together: bool) -> Planned:
     prepared = prepare(workspace, name)
     spec, contract, policy = prepared.spec, prepared.contract, prepared.policy
     _few_enough(prepared)
+    _judged(prepared, together)
     bench.progress("budget")
     if not _begun(workspace, prepared):
         _afford(workspace, prepared)
@@ -110,7 +111,6 @@ def _plan(bench: Bench, name: str, together: bool) -> Planned:
     snapshot = snapshot_now(bench, prepared)
     bench.progress("forecast")
     forecast = forecast_at(prepared, snapshot, spec.asked.epsilon) if spec.private else EXACT
-    _judged(prepared)
     _floor(prepared, snapshot)
     _fits(prepared, snapshot)
     if not together:
@@ -261,17 +261,31 @@ def _begun(workspace: Workspace, prepared: Prepared) -> bool:
     return any(answers.cut_short(workspace, build.id) for build in found)
 
 
-def _judged(prepared: Prepared) -> None:
-    """Fairness is told by what is shown; where nothing is, the verdict is never better than inconclusive."""
-    gate_ = prepared.policy.fairness
-    if not prepared.spec.private and gate_ is not None and gate_.on_inconclusive is Outcome.REFUSE:
+def _judged(prepared: Prepared, together: bool) -> None:
+    """Verdicts are told by what is shown: where nothing is, or partners ask nobody about groups, they are inconclusive."""
+    name, spec, gate_ = prepared.policy.name, prepared.spec, prepared.policy.fairness
+    if spec.private and together and spec.fairness:
+        why, unless, way_out = (
+            "partners do not ask each other about groups",
+            "the segment has no attribute",
+            "leave out `fairness` in the segment, or let somebody approve what is inconclusive",
+        )
+    elif not spec.private:
+        why, unless, way_out = (
+            "without differential privacy nothing is shown to judge by",
+            "`privacy` asks for an ε",
+            "ask for an `epsilon` under `privacy`",
+        )
+    else:
+        return
+    if gate_ is not None and gate_.on_inconclusive is Outcome.REFUSE:
         raise refusal(
-            prepared.spec.name,
+            spec.name,
             "fairness-gate",
             prepared.policy.digest(),
-            "the policy refuses what nobody can judge, and without differential privacy nothing is shown to judge by",
-            f"`fairness.on_inconclusive` of policy `{prepared.policy.name}` is not `{Outcome.REFUSE}`, or `privacy` asks for an ε",
-            "ask for an `epsilon` under `privacy`",
+            f"the policy refuses what nobody can judge, and {why}",
+            f"`fairness.on_inconclusive` of policy `{name}` is not `{Outcome.REFUSE}`, or {unless}",
+            way_out,
             Exit.FAIRNESS,
         )
 

@@ -7,6 +7,7 @@ transcript that was cut or written anew (`federated.transcript`). Not here: mess
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -14,17 +15,17 @@ import rfc8785
 
 from audit import dsse
 from audit.checkpoint import Signer, Verifier
+from audit.joint_verify import ACKNOWLEDGED, exact
 from audit.merkle import IntegrityError
 from policies.documents import Digest
 
-ACKNOWLEDGED = "application/vnd.consentric.acknowledgement+json"
-"""Type of what is signed."""
+_DIGEST = re.compile("sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """`outcome`: digest of what came; `head`: of the partner's transcript; `spent`: μ² that its ledger charged under the contract;
-    `envelope`: as it was signed, of one that was read."""
+    """`outcome`: digest of what came; `head`: of the partner's transcript, empty where nothing left before; `spent`: μ² that its ledger
+    charged under the contract; `envelope`: as it was signed, of one that was read."""
 
     contract: Digest
     outcome: Digest
@@ -43,7 +44,10 @@ def read(envelope: bytes, partner: Verifier) -> Acknowledgement:
     payload = dsse.unseal(ACKNOWLEDGED, envelope, partner)
     try:
         said = json.loads(payload)
-        found = Acknowledgement(Digest(said["contract"]), Digest(said["outcome"]), Digest(said["head"]), Fraction(said["spent"]), envelope)
-    except (ValueError, KeyError, TypeError, ZeroDivisionError, RecursionError):
+        contract, outcome, head = (Digest(said[name]) for name in ("contract", "outcome", "head"))
+        spent = exact(said["spent"])
+        if not all(map(_DIGEST.fullmatch, (contract, outcome, head or outcome))) or str(spent) != said["spent"]:
+            raise ValueError("expected digests, and a fraction in lowest terms")
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise IntegrityError(f"`{partner.name}` signed what is no acknowledgement") from None
-    return found
+    return Acknowledgement(contract, outcome, head, spent, envelope)

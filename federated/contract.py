@@ -22,7 +22,7 @@ import datetime as dt
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
@@ -31,6 +31,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from audit import dsse
 from audit.checkpoint import Signer, Verifier
+from audit.joint_verify import CONTRACT
 from audit.merkle import IntegrityError
 from governance.grid import GRID
 from policies.contract import MAX_SUBJECTS, Name
@@ -38,9 +39,6 @@ from policies.documents import Digest, Document, refuse
 from policies.reading import read
 from policies.segment import Clusters, Privacy, Propensity, Uplift, Value
 from policies.taxonomy import Vocabulary
-
-PAYLOAD = "application/vnd.consentric.collaboration+json"
-"""Type of the signed payload."""
 
 MAX_PARTNERS = 1000
 
@@ -190,7 +188,7 @@ def read_collaboration(data: bytes, name: str) -> Collaboration:
 
 def proposed(contract: Collaboration) -> bytes:
     """An envelope that nobody signed yet."""
-    document = {"payload": base64.b64encode(contract.canonical()).decode(), "payloadType": PAYLOAD, "signatures": []}
+    document = {"payload": base64.b64encode(contract.canonical()).decode(), "payloadType": CONTRACT, "signatures": []}
     return json.dumps(document, indent=1).encode() + b"\n"
 
 
@@ -198,7 +196,7 @@ def sign(contract: Collaboration, signer: Signer) -> bytes:
     """An envelope with this partner's signature. Raises ContractError where the contract does not name its key."""
     if str(signer.verifier) not in contract.partners:
         raise ContractError(f"the contract does not name the key of `{signer.origin}`")
-    return dsse.seal(PAYLOAD, contract.canonical(), signer)
+    return dsse.seal(CONTRACT, contract.canonical(), signer)
 
 
 def join(envelopes: Iterable[bytes]) -> bytes:
@@ -228,7 +226,7 @@ def signed_by(envelope: bytes, contract: Collaboration) -> tuple[Verifier, ...]:
 
     def signed(verifier: Verifier) -> bool:
         try:
-            return dsse.unseal(PAYLOAD, envelope, verifier) == contract.canonical()
+            return dsse.unseal(CONTRACT, envelope, verifier) == contract.canonical()
         except IntegrityError:
             return False
 
@@ -237,10 +235,11 @@ def signed_by(envelope: bytes, contract: Collaboration) -> tuple[Verifier, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """A contract that every partner signed."""
+    """A contract that every partner signed. `envelope`: with all signatures, as it was read."""
 
     contract: Collaboration
     digest: Digest
+    envelope: bytes = field(default=b"", compare=False, repr=False)
 
 
 def agreed(envelope: bytes, expected: Digest) -> Agreed:
@@ -256,7 +255,7 @@ def agreed(envelope: bytes, expected: Digest) -> Agreed:
     missing = [verifier.name for verifier in contract.identities if verifier not in signers]
     if missing:
         raise ContractError("the contract is not signed by " + ", ".join(f"`{name}`" for name in missing))
-    return Agreed(contract, expected)
+    return Agreed(contract, expected, envelope)
 
 
 def _document(envelope: bytes) -> dict[str, Any]:

@@ -30,6 +30,7 @@ import rfc8785
 from audit.checkpoint import Signer, Verifier
 from audit.dsse import pae
 from audit.failpoint import reach
+from audit.joint_verify import exact
 from audit.merkle import IntegrityError
 from governance.accounting import RESERVED_DRAWS, epsilon_of
 from governance.key_files import sync
@@ -97,8 +98,8 @@ class Entry:
             plain["size"],
             plain["code"],
             plain["path"],
-            None if charged is None else Fraction(charged),
-            Fraction(plain["spent"]),
+            None if charged is None else exact(charged),
+            exact(plain["spent"]),
         )
         names = ("number", "before", "contract", "partner", "at", "delta", "epsilon")
         return cls(**{name: plain[name] for name in names}, left=left)

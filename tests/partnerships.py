@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from engine import assess
 from engine.bench import Bench
+from engine.collaborations import contracts
 from engine.outcome import JointPart, Outcome
 from engine.partners import identity, joining
 from engine.partners.participation import Participation, taking_part
@@ -26,6 +27,7 @@ from federated.courier import InProcess
 from governance.door import Cohort, Grant
 from governance.noise import NoiseSource
 from policies.segment import Segment
+from tests.collaborations import signers
 from tests.fakes import SeededNoise, ZeroNoise
 from tests.scenes import GROUPS, SUBJECTS, Shop
 
@@ -121,3 +123,16 @@ def outcome(cohort_of: Sequence[str] = ("low", "middle", "high")) -> Outcome:
     ]
     model = {"kind": "centres", "centres": centres, "prototypes": centres, "weights": [1.0, 1.0, 1.0]}
     return Outcome(model=json.loads(json.dumps(model)), parts=parts, headline="three by recency", utility={"silhouette": 0.5})
+
+
+def drawn_up(shop: Shop) -> None:
+    """A contract with somebody who is not here, drawn up in this workspace, signed by both, and joined: no round was begun."""
+    other, me = signers(1)[0], identity.make(shop.workspace())
+    plain = contract_of([], partners=[str(me.verifier), str(other.verifier)], least_partners=2).model_dump(mode="json", by_alias=True)
+    for feature in plain["features"].values():
+        feature["bounds"] = [float(end) for end in feature["bounds"]]
+    (shop.root / "collaborations").mkdir()
+    shop.write("collaborations", plain)
+    made = contracts.create(shop.workspace(), shop.root / "collaborations" / "joint.yaml")
+    made.path.write_bytes(join([sign(made.contract, other), sign(made.contract, me.signer)]))
+    assert shop.run("partner", "join", str(made.path), "--digest", made.digest, "--segment", "groups").code == 0

@@ -26,6 +26,9 @@ FOLDER = "collaborations"
 ENVELOPE = ".json"
 """How the name of an envelope ends."""
 
+PASSPORT = "passport.json"
+"""In a run's folder, once its model is released."""
+
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
@@ -83,6 +86,11 @@ def of(workspace: Workspace, name: str) -> Envelope:
     return read(located(workspace, name))
 
 
+def run_folder(workspace: Workspace, digest: Digest) -> Path:
+    """Where what is kept of the run under a contract lies."""
+    return workspace.hidden / FOLDER / digest.removeprefix("sha256:")[:32]
+
+
 def create(workspace: Workspace, file: Path) -> Envelope:
     """An envelope of what a YAML file holds, which nobody signed yet. Raises DocumentError, WorkspaceError."""
     try:
@@ -123,6 +131,11 @@ def sign_envelope(workspace: Workspace, file: str, to: Path | None = None) -> En
     signer = keys.signer
     if found.contract.expires < now().date():
         raise WorkspaceError(f"contract `{found.contract.name}` expired on {found.contract.expires}; draw up another")
+    if (grid := found.contract.grid.feature) != UNIT:
+        raise WorkspaceError(
+            f"contract `{found.contract.name}`: `grid.feature` is `{grid}`, expected `{UNIT}`, as in this release: nobody could join it; "
+            "draw up another"
+        )
     signed = join([found.raw, sign(found.contract, signer)])
     with workspace.store.transaction("collaboration") as write:
         write.record("collaboration.signed", collaboration=found.contract.name, contract=found.digest, key=str(signer.verifier))

@@ -9,11 +9,12 @@ from pathlib import Path
 from audit import joint_page as page
 from audit import joint_passport as passports
 from audit.checkpoint import Verifier
-from audit.joint_passport import JointPassport, Share
+from audit.joint_passport import JointPassport, Share, Signed
+from audit.joint_verify import RELEASED
 from audit.passport import Charge, Privacy, prove
 from audit.report import Command, Count, Part
 from audit.wording import number
-from engine.collaborations import terms
+from engine.collaborations import contracts, terms
 from engine.collaborations.result import Asked, Result, told
 from engine.files import whole_file
 from engine.parts import Part as Described
@@ -21,12 +22,12 @@ from engine.reports import ASSURANCE, CLAIMED, WHAT
 from engine.workspace import Workspace
 from federated.acknowledgement import Acknowledgement
 from federated.contract import Agreed, Collaboration
-from federated.shares import Sharing
+from federated.shares import Sharing, whole
 from federated.transcript import epsilon
 from governance import entries
 from governance.accounting import epsilon_of
 
-DRAFT, PASSPORT = "released.json", "passport.json"
+DRAFT, PASSPORT = "released.json", contracts.PASSPORT
 """In a run's folder: what the log names, and what is signed once it does."""
 
 
@@ -56,31 +57,35 @@ def passport_of(agreed: Agreed, result: Result, acknowledged: Mapping[str, Ackno
     )
 
 
-def release(workspace: Workspace, folder: Path, passport: JointPassport) -> Path:
-    """(1) The passport as it will be, durable; (2) the entry that names it; (3) signed, with the proof of that entry. A release that a
-    crash cut short goes on where it was, with the passport that it had."""
+def release(
+    workspace: Workspace, folder: Path, agreed: Agreed, passport: JointPassport, acknowledged: Mapping[str, Acknowledgement]
+) -> Path:
+    """(1) The passport as it will be, durable; (2) the entry that names it; (3) signed, with the proof of that entry and what partners
+    signed. A release that a crash cut short goes on where it was. Where partners signed for the model since, another passport says so and
+    takes the place of the one before, which the log names still."""
     draft, path = folder / DRAFT, folder / PASSPORT
-    if not draft.exists():
+    if not draft.exists() or passports.parse(draft.read_bytes()) != passport:
         with whole_file(draft, "joint-draft") as partial:
             partial.write_bytes(passports.dump(passport))
-    passport = passports.parse(draft.read_bytes())
     named = {"passport": passports.digest(passport), "contract": f"sha256:{passport.contract}"}
     if _entry(workspace, named) is None:
         with workspace.store.transaction("joint-release") as write:
-            write.record(passports.RELEASED, **named, collaboration=passport.collaboration, outcome=f"sha256:{passport.outcome}")
-    if not path.exists():
+            write.record(RELEASED, **named, collaboration=passport.collaboration, outcome=f"sha256:{passport.outcome}")
+    if not path.exists() or passports.contents(path.read_bytes())[0] != passport:
         index, checkpoint = _entry(workspace, named), workspace.checkpoint()
         assert index is not None and checkpoint is not None  # recorded above, and sealed with that
         with workspace.store.read() as session:
             proof = prove(session.connection(), index, checkpoint)
+        signed = Signed(agreed.envelope, tuple(acknowledged[share.name].envelope for share in passport.partners))
         with whole_file(path, "joint-passport") as partial:
-            partial.write_bytes(passports.issue(passport, proof, workspace.keys.signer))
+            partial.write_bytes(passports.issue(passport, proof, signed, workspace.keys.signer))
     return path
 
 
-def write_page(workspace: Workspace, agreed: Agreed, result: Result, acknowledged: Mapping[str, Acknowledgement]) -> Path:
-    """`reports/NAME.joint.html`."""
-    contract, passport = agreed.contract, passport_of(agreed, result, acknowledged)
+def write_page(workspace: Workspace, agreed: Agreed, result: Result, passport: JointPassport) -> Path:
+    """`reports/NAME.joint.html`, which says of partners what the passport says."""
+    contract = agreed.contract
+    file = (contracts.run_folder(workspace, agreed.digest) / PASSPORT).relative_to(workspace.root)
     said = {share.name: share for share in passport.partners}
     heads = [
         page.Partner(v.name, said[v.name].epsilon, said[v.name].head) if v.name in said else page.Partner(v.name)
@@ -106,6 +111,10 @@ def write_page(workspace: Workspace, agreed: Agreed, result: Result, acknowledge
         digests=(("contract", passport.contract), ("what partners were told", passport.outcome)),
         verify=(
             Command(f"consentric collaboration verify {contract.name} --digest {agreed.digest}", "the contract, and who signed it"),
+            Command(
+                f"consentric collaboration check {file} --key {workspace.keys.verifier_key} --digest {agreed.digest}",
+                "this model's passport: the entry of its release, the contract, and what each partner signed when it got the model",
+            ),
             Command(f"consentric collaboration status {contract.name}", "rounds, charges and partners"),
             Command("consentric audit verify", "every entry of this log against the signed checkpoint"),
         ),
@@ -131,6 +140,11 @@ def missed(result: Result, partner: str) -> Fraction:
 def due(result: Result, partner: str) -> Fraction:
     """μ² that a partner must have charged, for what it answered."""
     return sum((Fraction(asked.charged) for asked in result.asked), Fraction(0)) - missed(result, partner)
+
+
+def most(contract: Collaboration) -> Fraction:
+    """μ² that a partner may have charged: all that the contract allows."""
+    return whole(contract).mu_squared * Sharing.of(contract).factor
 
 
 def _share(contract: Collaboration, verifier: Verifier, said: Acknowledgement, missed: Fraction) -> Share:
@@ -159,5 +173,5 @@ def _what(asked: Asked) -> str:
 def _entry(workspace: Workspace, facts: Mapping[str, str]) -> int | None:
     holding = [entries.pair(name, value) for name, value in facts.items()]
     with workspace.store.read() as session:
-        found = entries.find(session.connection(), passports.RELEASED, holding=holding, last=1)
+        found = entries.find(session.connection(), RELEASED, holding=holding, last=1)
     return found[0].index if found else None

@@ -23,7 +23,7 @@ from engine import shares
 from engine.answers import Answers, empty, hold, noted
 from engine.bench import Bench
 from engine.collaborations import evidence
-from engine.collaborations.contracts import FOLDER
+from engine.collaborations.contracts import run_folder
 from engine.collaborations.joint import learn
 from engine.collaborations.result import Result, told
 from engine.collaborations.rounds import CollaborationError, OverError, Rounds, over, said
@@ -62,7 +62,7 @@ class Ran:
 
 def folder(workspace: Workspace, agreed: Agreed) -> Path:
     """Of the run under a contract."""
-    return workspace.hidden / FOLDER / agreed.digest.removeprefix("sha256:")[:32]
+    return run_folder(workspace, agreed.digest)
 
 
 def run(bench: Bench, agreed: Agreed, courier: Courier) -> Ran:
@@ -85,9 +85,10 @@ def run(bench: Bench, agreed: Agreed, courier: Courier) -> Ran:
                 f"the joint model is there, and not every partner has it: {said(silent)}; run again when they are there"
             )
         bench.progress("passport and page")
-        passport = evidence.release(bench.workspace, place, evidence.passport_of(agreed, result, acknowledged))
-        page = evidence.write_page(bench.workspace, agreed, result, acknowledged)
-    return Ran(result, acknowledged, silent, passport, page)
+        passport = evidence.passport_of(agreed, result, acknowledged)
+        path = evidence.release(bench.workspace, place, agreed, passport, acknowledged)
+        page = evidence.write_page(bench.workspace, agreed, result, passport)
+    return Ran(result, acknowledged, silent, path, page)
 
 
 def ended(workspace: Workspace, agreed: Agreed) -> bool:
@@ -156,6 +157,7 @@ def _tell(agreed: Agreed, courier: Courier, result: Result, place: Path) -> dict
     """Each acknowledgement is durable; what a partner signed before is overwritten by what it signs now. Gives who is silent, and why."""
     signed, silent = finish(agreed, courier, told(result).canonical())
     silent |= {name: "charged less than it answered for" for name, one in signed.items() if one.spent < evidence.due(result, name)}
+    silent |= {name: "charged more than the contract has" for name, one in signed.items() if one.spent > evidence.most(agreed.contract)}
     (place / ACKNOWLEDGED).mkdir(exist_ok=True, mode=0o700)
     for verifier in agreed.contract.identities:
         if verifier.name in signed.keys() - silent.keys():

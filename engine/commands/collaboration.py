@@ -1,4 +1,4 @@
-"""collaboration create | sign | join | show | verify | serve | run | status."""
+"""collaboration create | sign | join | show | verify | serve | run | status | check."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ File = Annotated[str, typer.Argument(help="The contract: a file, or its name in 
 def attach(app: typer.Typer) -> None:
     """Add the commands of this topic."""
     collaboration = typer.Typer(help="Joint segments: a contract that partners sign, and the rounds that it allows.", no_args_is_help=True)
-    for command in (create, sign, join, show, verify, serve, run, status):
+    for command in (create, sign, join, show, verify, serve, run, status, check):
         collaboration.command()(command)
     app.add_typer(collaboration, name="collaboration")
 
@@ -224,3 +224,17 @@ def status(
         workspace = at.workspace(Action.READ_SEGMENTS)
         found = status_of(workspace, contracts.of(workspace, name))
         at.display.result(found.data, f"{table(found.rows, COLUMNS)}\n\n{found.text}" if found.rows else found.text)
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="The passport of a joint model, as its coordinator handed it out.")],
+    key: Annotated[str, typer.Option("--key", help="The verifier key of the coordinator's log: name+hash+key.")],
+    digest: Annotated[str | None, typer.Option("--digest", help="Of the contract, as you wrote it down when you signed.")] = None,
+    transcript: Annotated[list[Path] | None, typer.Option("--transcript", help="A partner's, to be held against it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check a joint passport offline: log entry, contract, what each partner signed and was charged. Exit 6 if it does not hold."""
+    with desk(as_json) as at:
+        from engine.collaborations import checking
+
+        at.display.result(*checking.check(file, key, digest, transcript or ()))

@@ -19,6 +19,8 @@ def ask(
     on: Annotated[dt.datetime | None, typer.Option("--on", formats=["%Y-%m-%d"], help="As of the end of this day, in UTC.")] = None,
     column: Annotated[str | None, typer.Option("--column", help="TABLE.COLUMN, as in the contract.")] = None,
     policy: Annotated[str | None, typer.Option("--policy", help="A policy of the workspace.")] = None,
+    collaboration: Annotated[str | None, typer.Option("--collaboration", help="A joint training, as its contract names it.")] = None,
+    round: Annotated[int | None, typer.Option("--round", help="Of the collaboration, from 1 on.")] = None,
     to: Annotated[Path | None, typer.Option("--proof", help="A folder to write, which audit/verify.py can check.")] = None,
     where: Where = None,
     as_json: Json = False,
@@ -33,7 +35,7 @@ def ask(
             at.display.result({"questions": rows}, table([[*row.values()] for row in rows], [*rows[0]]))
             return
         found = register.find(question)
-        given = Asking(segment, subject, on.date() if on else None, column, policy)
+        given = Asking(segment, subject, on.date() if on else None, column, policy, collaboration, round)
         asking.check(found, given)
         workspace = at.workspace(found.action)
         if to is not None:

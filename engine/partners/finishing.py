@@ -21,7 +21,6 @@ from audit import passport as passports
 from audit.commitments import Commitments
 from engine import models, outcome, reports
 from engine.bench import Bench
-from engine.gates import Exit, refusal
 from engine.learning import NOBODY
 from engine.outcome import Outcome, OutcomeError
 from engine.partners import identity
@@ -42,24 +41,6 @@ from policies.documents import Digest
 from policies.policy import Outcome as Decided
 
 FORECAST = "what partners learn together is forecast by whoever asks them all"
-
-
-def judged(prepared: Prepared) -> None:
-    """Groups are not looked at in rounds, so that attributes which a segment declares are never judged better than inconclusive.
-
-    Raises Refused where the policy refuses that.
-    """
-    gate = prepared.policy.fairness
-    if prepared.spec.fairness and gate is not None and gate.on_inconclusive is Decided.REFUSE:
-        raise refusal(
-            prepared.spec.name,
-            "fairness-gate",
-            prepared.policy.digest(),
-            "the policy refuses what nobody can judge, and partners do not ask each other about groups",
-            f"`fairness.on_inconclusive` of policy `{prepared.policy.name}` is not `{Decided.REFUSE}`, or the segment has no attribute",
-            "leave out `fairness` in the segment, or let somebody approve what is inconclusive",
-            Exit.FAIRNESS,
-        )
 
 
 def finish(bench: Bench, taking: Taking, told: bytes, head: Digest) -> Build:

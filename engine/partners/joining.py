@@ -6,13 +6,14 @@ No row is read. What a contract and a segment say differently is told all at onc
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
 from audit.merkle import IntegrityError
 from engine.partners import identity
+from engine.parts import unit_of
 from engine.planning import prepare
 from engine.prepared import Prepared
 from engine.scale import UNIT
@@ -22,6 +23,7 @@ from federated.partner import today
 from governance import documents, partnerships
 from governance.documents import Kind
 from governance.partnerships import Partnership
+from policies.contract import Table
 from policies.documents import Digest
 from policies.parsing import DocumentError, Problem
 from policies.segment import Segment
@@ -98,7 +100,8 @@ def fitting(workspace: Workspace, contract: Agreed, segment: str) -> Prepared:
     """
     spec = workspace.segment(segment)
     problems: list[Problem] = []
-    for path, got, expected in differences(contract.contract, spec):
+    tables = workspace.contract(spec.dataset).tables
+    for path, got, expected in differences(contract.contract, spec, tables):
         problems += workspace.complaint("segments", segment, path, got, f"{expected}, as `{contract.contract.name}` says").problems
     most, here = contract.contract.max_subjects, workspace.contract(spec.dataset).subject.max_subjects
     if here > most:
@@ -115,8 +118,8 @@ def ordered(prepared: Prepared, contract: Agreed) -> Prepared:
     return replace(prepared, spec=prepared.spec.model_copy(update={"features": features}))
 
 
-def differences(contract: Collaboration, spec: Segment) -> Iterator[tuple[Path, str, str]]:
-    """Where a segment is not what the contract says: the place, what is there, and what the contract expects."""
+def differences(contract: Collaboration, spec: Segment, tables: Mapping[str, Table]) -> Iterator[tuple[Path, str, str]]:
+    """Where a segment over `tables` is not what the contract says: the place, what is there, and what the contract expects."""
     if spec.purpose != contract.purpose:
         yield ("purpose",), f"`{spec.purpose}`", f"`{contract.purpose}`"
     if spec.model != contract.model:
@@ -128,8 +131,9 @@ def differences(contract: Collaboration, spec: Segment) -> Iterator[tuple[Path, 
     for name, agreed_ in contract.features.items():
         if name in spec.features:
             feature = spec.features[name]
-            yield from _measured(("features", name), feature.bounds, feature.scale, agreed_)
-    yield from _label(contract, spec)
+            unit = unit_of(tables[feature.table], feature.agg) if feature.table in tables else None
+            yield from _measured(("features", name), feature.bounds, feature.scale, unit, agreed_)
+    yield from _label(contract, spec, tables)
     if not spec.private:
         yield ("privacy",), "`none`", f"`epsilon: {contract.privacy.epsilon:g}`"
         return
@@ -139,21 +143,25 @@ def differences(contract: Collaboration, spec: Segment) -> Iterator[tuple[Path, 
             yield ("privacy", name), f"`{got:g}`", f"`{wanted:g}`"
 
 
-def _label(contract: Collaboration, spec: Segment) -> Iterator[tuple[Path, str, str]]:
+def _label(contract: Collaboration, spec: Segment, tables: Mapping[str, Table]) -> Iterator[tuple[Path, str, str]]:
     match contract.label:
         case None:
             return  # the models that need none are told apart by their type
         case Condition() if spec.label is not None and spec.label.bounds is not None:
             yield ("label", "bounds"), _bounds(spec.label.bounds), "a condition, without `bounds`"
         case Measured() as wanted if spec.label is not None:
-            yield from _measured(("label",), spec.label.bounds, spec.label.scale, wanted)
+            unit = unit_of(tables[spec.label.table], spec.label.agg) if spec.label.table in tables else None
+            yield from _measured(("label",), spec.label.bounds, spec.label.scale, unit, wanted)
 
 
-def _measured(path: Path, bounds: Any, scale: str, wanted: Measured) -> Iterator[tuple[Path, str, str]]:
+def _measured(path: Path, bounds: Any, scale: str, unit: str | None, wanted: Measured) -> Iterator[tuple[Path, str, str]]:
+    """`unit`: of the column at home, None where the data set's contract names none; then the meaning in words is all that there is."""
     if bounds != wanted.bounds:
         yield (*path, "bounds"), _bounds(bounds), _bounds(wanted.bounds)
     if scale != wanted.scale:
         yield (*path, "scale"), f"`{scale}`", f"`{wanted.scale}`"
+    if unit and wanted.unit and unit != wanted.unit:
+        yield (*path, "agg"), f"a number in `{unit}`", f"one in `{wanted.unit}`"
 
 
 def _bounds(bounds: Any) -> str:

@@ -18,7 +18,7 @@ from audit.merkle import IntegrityError
 from engine.answers import hold
 from engine.bench import Bench
 from engine.gates import refusal
-from engine.partners import faults, finishing, identity, joining
+from engine.partners import faults, finishing, identity, joining, places
 from engine.partners.attendance import Attendance
 from engine.partners.book import ANSWERED, DurableBook, DurableMemory
 from engine.partners.home import PartnerHome, Taking, unchanged
@@ -38,8 +38,8 @@ from governance.partnerships import Partnership
 from governance.store import stamp
 from policies.documents import digest_of
 
-PLACE, TRANSCRIPT, REPLIES = "partnerships", "transcript.jsonl", "replies"
-"""Folder of the folders of collaborations, and what is in each."""
+TRANSCRIPT, REPLIES = places.TRANSCRIPT, "replies"
+"""What is in the folder of a collaboration."""
 
 
 class EndedError(WorkspaceError):
@@ -56,7 +56,7 @@ class Participation:
 
 def folder(workspace: Workspace, name: str) -> Path:
     """Where what is kept of a collaboration lies."""
-    return workspace.hidden / PLACE / name
+    return places.folder(workspace, name)
 
 
 def find(workspace: Workspace, name: str) -> Partnership:
@@ -159,7 +159,6 @@ def _begin(bench: Bench, joined: Partnership, contract: Agreed) -> Taking:
     """Plan, reserve what the contract asks for, and write the intent down, all before anything is asked."""
     bench.progress(f"begin with segment `{joined.segment}`")
     prepared = joining.fitting(bench.workspace, contract, joined.segment)
-    finishing.judged(prepared)
     made = plan(bench, joined.segment, together=True)
     spec, policy = prepared.spec, prepared.policy
     with bench.workspace.store.transaction("build-intent") as write:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlmodel import select
@@ -19,21 +19,26 @@ from engine.prepared import contracts
 from engine.questions.archive import Archive
 from engine.questions.question import Answer, Asking, Given, Question
 from engine.workspace import Workspace, WorkspaceError
+from governance import partnerships
 from governance.documents import Kind
 from governance.roles import Action
 from governance.tables import BuildRow, DocumentRow
 from policies.contract import Contract
 
+_OF_BUILDS = "facts", "passport", "opening"
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question that was answered: the entry that commits to the answer, and the salt that opens it."""
+    """A question that was answered: the entry that commits to the answer, and the salt that opens it. `withheld`: names of documents that
+    the answer rests on, which whoever asked may not read."""
 
     question: Question
     given: Asking
     answer: Answer
     entry: int
     salt: bytes
+    withheld: tuple[str, ...] = ()
 
     def value(self) -> str:
         """What the entry commits to: `said`, as JSON with sorted keys."""
@@ -61,10 +66,17 @@ def ask(workspace: Workspace, question: Question, given: Asking) -> Asked:
         write.record("question.asked", **about)
     with workspace.store.read() as session:
         answer = question.answer(Archive(workspace, session, given), given)
+    withheld = () if roles.may(workspace, Action.READ_SEGMENTS) else tuple(filter(of_build, answer.documents))
+    answer = replace(answer, documents={name: text for name, text in answer.documents.items() if name not in withheld})
     draft = Asked(question, given, answer, -1, os.urandom(SALT))
     with workspace.store.transaction("answer") as write:
         entry = write.record("question.answered", **about, answer=commit(draft.value(), draft.salt).hex())
-    return Asked(question, given, answer, entry, draft.salt)
+    return Asked(question, given, answer, entry, draft.salt, withheld)
+
+
+def of_build(name: str) -> bool:
+    """Whether a file, by its name, says what a build keeps of itself, which is for whoever may read segments."""
+    return name.split("-")[0] in _OF_BUILDS
 
 
 def check(question: Question, given: Asking) -> None:
@@ -89,11 +101,23 @@ def _known(workspace: Workspace, given: Asking) -> None:
     segments = {segment for _, segment in built} | {*workspace.documents("segments")}
     if given.segment is not None and given.segment not in segments | {build for build, _ in built}:
         raise WorkspaceError(f"`--segment`: got `{given.segment}`, expected a segment that was built, or a build: {sorted(segments)}")
+    _known_together(workspace, given)
     policies = kept | {*workspace.documents("policies")}
     if given.policy is not None and given.policy not in policies:
         raise WorkspaceError(f"`--policy`: got `{given.policy}`, expected one of {sorted(policies)}")
     if given.column is not None and not any(_has(contract, given.column) for contract in contracts(workspace)):
         raise WorkspaceError(f"`--column`: got `{given.column}`, expected TABLE.COLUMN of a contract of the workspace")
+
+
+def _known_together(workspace: Workspace, given: Asking) -> None:
+    with workspace.store.read() as session:
+        joined = {each.name for each in partnerships.partnerships(session)}
+    known = joined | {path.stem for path in (workspace.root / "collaborations").glob("*.json")}
+    if given.collaboration is not None and given.collaboration not in known:
+        expected = f"expected one that was joined or drawn up here: {sorted(known)}"
+        raise WorkspaceError(f"`--collaboration`: got `{given.collaboration}`, {expected}")
+    if given.round is not None and given.round < 1:
+        raise WorkspaceError(f"`--round`: got {given.round}, expected 1 or more")
 
 
 def _has(contract: Contract, column: str) -> bool:

@@ -172,7 +172,7 @@ def outcomes(archive: Archive, told: Draft, build: Build) -> list[tuple[str, Rea
     told.fact(outcome=counts.name.lower(), trained=any(trained for _, _, trained in found))
     for key, reason, trained in found:
         told.add("keys", {"key": key, "outcome": reason.name.lower(), "trained": trained})
-        told.open_leaf(archive.quarantined(build), build, key)
+        told.open_leaf(archive.quarantined(build), build.id, key)
     return found
 
 

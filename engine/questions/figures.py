@@ -40,7 +40,7 @@ def models_with_subject(archive: Archive, _asked: Asking) -> Answer:
         entry = archive.quarantined(build)
         told.rest_on(entry, f"the root of whom build {build.id} considered, and the digest of what it keeps")
         for key in archive.keys:
-            told.open_leaf(entry, build, key)
+            told.open_leaf(entry, build.id, key)
         if archive.has_passport(build):
             told.rest_on_passport(build)
     head = ("build", "segment", "status", "ε", "δ", "what their presence changes, δ aside", "to be trained anew by")

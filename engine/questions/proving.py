@@ -8,10 +8,11 @@ README.txt               which file is what, and the command that checks them
 answer.json              the answer, the salt of the commitment to it, and the proof of the entry that commits to it
 entry-INDEX.tlog-proof   each entry that it rests on, under the newest checkpoint (C2SP tlog-proof)
 passport-BUILD.json      each passport that it rests on
-opening-BUILD.json       what a build did with the subject that was asked for, and opening-BUILD-2.json by another key of the same person
+opening-BUILD.json       what a build did with the subject that was asked for, and opening-BUILD-2.json by another key of the same person;
+                         opening-BUILD-round-N.json of a round with partners
 consent-INDEX.json       what the subject said, as the entry commits to it, and consent-INDEX-2.json of the same batch: as openings, these
                          are for them, and nobody else's is in them
-*.json                   documents whose digests stand in those entries
+*.json, *.jsonl          documents whose digests, or those of their lines, stand in those entries
 log.policy               the log's keys (C2SP tlog-policy): an auditor compares them with those that they have from elsewhere
 """
 
@@ -30,7 +31,7 @@ from audit import log as audit_log
 from audit.proof import entry_proof, opening
 from engine import considered, copies, roles
 from engine.files import draft_folder, flush_folder, place_folder
-from engine.questions.asking import Asked
+from engine.questions.asking import Asked, of_build
 from engine.workspace import Workspace, WorkspaceError
 from governance import consent_batches
 from governance.builds import BuildId
@@ -41,18 +42,15 @@ README, ANSWER, POLICY = "README.txt", "answer.json", "log.policy"
 _OPTIONS = {"answer.json": "opening", "entry": "proof", "passport": "passport", "opening": "opening", "consent": "opening"}
 """Of the verifier, by how the name of a file begins."""
 
-_OF_BUILDS = "facts", "passport", "opening"
-"""Files that say what a build keeps of itself."""
-
 _READ_ME = """\
 An answer of a compliance officer, as evidence that needs no trust in whoever gave it.
 
   answer.json       the answer, and what shows that the log commits to it
   entry-*           entries of the log that it rests on
   passport-*        passports of builds that it rests on
-  opening-*         what a build did with the subject that was asked for
+  opening-*         what a build, or a round with partners, did with the subject that was asked for
   consent-*         what this subject said
-  other *.json      documents whose digests stand in the answer
+  other files       documents whose digests stand in the answer
   log.policy        the keys of the log: compare them with those that you have from elsewhere
 
 To check all of it, offline, with verify.py of Consentric in this folder (Python 3.11 and `pip install cryptography`):
@@ -84,7 +82,7 @@ def prove(workspace: Workspace, asked: Asked, to: Path) -> Proof:
     """Write the folder, for its owner alone. Raises IntegrityError where an entry does not verify."""
     found = dict(_files(workspace, asked)) | dict(asked.answer.documents)
     shown = roles.may(workspace, Action.READ_SEGMENTS)
-    files = {name: text for name, text in found.items() if shown or name.split("-")[0] not in _OF_BUILDS}
+    files = {name: text for name, text in found.items() if shown or not of_build(name)}
     given = [f"--{_OPTIONS[kind]} {name}" for name in files if (kind := name.split("-")[0]) in _OPTIONS]
     command = f"python verify.py --trust {POLICY} {' '.join(given)}"
     files[README] = _READ_ME.format(command=command)
@@ -99,7 +97,7 @@ def prove(workspace: Workspace, asked: Asked, to: Path) -> Proof:
         place_folder(partial, to.resolve(), "answer-proof")
     said = Counter(index for index, _ in asked.answer.said)
     closed = tuple(index for index, many in said.items() if sum(name.startswith(f"consent-{index}") for name in found) < many)
-    return Proof(command, tuple(name for name in found if name not in files), closed)
+    return Proof(command, (*(name for name in found if name not in files), *asked.withheld), closed)
 
 
 def _files(workspace: Workspace, asked: Asked) -> Iterator[tuple[str, str]]:
@@ -117,11 +115,20 @@ def _files(workspace: Workspace, asked: Asked) -> Iterator[tuple[str, str]]:
     for build in answer.passports:
         yield f"passport-{build}.json", (copies.released(workspace, BuildId(build)) / copies.PASSPORT).read_text(encoding="utf-8")
     before: Counter[str] = Counter()
-    for index, build, key in answer.openings:
-        path = copies.folder(workspace, BuildId(build)) / considered.CONSIDERED
-        if leaf := considered.opening(path, build, key):
-            before[build] += 1
-            yield f"opening-{build}{_more(before[build])}.json", opening(leaf.as_data(), proofs[index])
+    for index, of, key in answer.openings:
+        if leaf := considered.opening(_record(workspace, of), of, key):
+            before[of] += 1
+            yield f"opening-{of.replace('/', '-')}{_more(before[of])}.json", opening(leaf.as_data(), proofs[index])
+
+
+def _record(workspace: Workspace, of: str) -> Path:
+    """Whom a build considered, or one of its rounds with partners."""
+    build, _, round = of.partition("/round-")
+    if not round:
+        return copies.folder(workspace, BuildId(build)) / considered.CONSIDERED
+    from engine.partners.attendance import record_of  # with what builds need, which few answers do
+
+    return record_of(workspace, BuildId(build), int(round))
 
 
 def _said(session: Session, asked: Asked, proofs: dict[int, str]) -> Iterator[tuple[str, str]]:

@@ -32,21 +32,26 @@ class Given(StrEnum):
     ON = "on"
     COLUMN = "column"
     POLICY = "policy"
+    COLLABORATION = "collaboration"
+    ROUND = "round"
 
 
-SEGMENT, SUBJECT, ON, COLUMN, POLICY = (frozenset({each}) for each in Given)
+SEGMENT, SUBJECT, ON, COLUMN, POLICY, COLLABORATION, ROUND = (frozenset({each}) for each in Given)
 """Each by itself, to be joined."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """What was given. `segment`: a segment, or a build of one by its id; `on`: a day in UTC, until whose end everything counts."""
+    """What was given. `segment`: a segment, or a build of one by its id; `on`: a day in UTC, until whose end everything counts;
+    `collaboration`: a joint training by its contract's name; `round`: of it, from 1 on."""
 
     segment: str | None = None
     subject: str | None = field(default=None, repr=False)
     on: dt.date | None = None
     column: str | None = None
     policy: str | None = None
+    collaboration: str | None = None
+    round: int | None = None
 
     def given(self) -> frozenset[Given]:
         """What is there."""
@@ -72,8 +77,8 @@ class Answer:
     """`says`: lines for a terminal; `facts`: the same as JSON values; `passports`: builds whose passports it rests on.
 
     `documents`: texts whose digests stand in entries that it rests on, by the name of a file for each; they go into its proof.
-    So do leaves of the subject's own: `openings` of what builds did with them (entry, build and key), and `said`, of consent events
-    (entry, and the event's number).
+    So do leaves of the subject's own: `openings` of what builds, or their rounds with partners, did with them (entry, what the leaf says it
+    is of, and key), and `said`, of consent events (entry, and the event's number).
     """
 
     says: tuple[str, ...]
@@ -169,10 +174,11 @@ class Draft:
         """The passport of a build; ask `Archive.has_passport` first."""
         self._passports[build.id] = None
 
-    def open_leaf(self, entry: Entry | None, build: Build, key: str) -> None:
-        """The leaf of a key of the subject in a build's commitments, whose root stands in the entry of its end; for the proof."""
+    def open_leaf(self, entry: Entry | None, of: str, key: str) -> None:
+        """The leaf of a key of the subject in commitments whose root stands in an entry, for the proof. `of`: a build by its id, or a
+        record of one of its rounds as leaves name it."""
         if entry is not None:
-            self._openings[entry.index, build.id, key] = None
+            self._openings[entry.index, of, key] = None
 
     def attach(self, name: str, text: str) -> None:
         """A document, for the proof, whose digest stands in an entry that the answer rests on."""

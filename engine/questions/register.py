@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.questions import builds, copies, figures, people, policies, protection, record, rights, signals
+from engine.questions import builds, copies, figures, joint, people, policies, protection, record, rights, signals
 from engine.questions.question import Question
 from engine.workspace import WorkspaceError
 
@@ -32,6 +32,9 @@ QUESTIONS: tuple[Question, ...] = (
     figures.PROXIES,
     record.INTEGRITY,
     record.LOOKED,
+    joint.LEFT_HERE,
+    joint.IN_ROUND,
+    joint.JOINT,
 )
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from engine.questions.question import Given
 from engine.questions.register import QUESTIONS
 from governance.store import newest_time, stamp
+from tests.partnerships import drawn_up
 from tests.scenes import OFFICER, SUBJECTS, Shop, environment
 
 LEFT = SUBJECTS[0]
@@ -30,13 +31,14 @@ _CHUNK = 50_000
 
 
 def furnished(folder: Path) -> Shop:
-    """Two releases that were handed over, an approved policy, somebody who left."""
+    """Two releases that were handed over, an approved policy, somebody who left, and a collaboration that was joined."""
     shop = Shop.make(folder / "shop")
     for segment in ("groups", "returners"):
         assert shop.run("build", segment).code == 0 and shop.run("approve", segment, by=OFFICER).code == 0
         assert shop.run("segments", "export", segment, "--to", str(folder / f"{segment}.csv"), by=OFFICER).code == 0
     assert shop.run("policy", "approve", "rules", by=OFFICER).code == 0
     assert shop.run("consent", "withdraw", LEFT, by=OFFICER).code == 0
+    drawn_up(shop)
     return shop
 
 
@@ -75,6 +77,7 @@ _KINDS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 _GIVEN = {Given.SEGMENT: "groups", Given.SUBJECT: LEFT, Given.COLUMN: "purchases.street", Given.POLICY: "rules"}
+_GIVEN |= {Given.COLLABORATION: "joint", Given.ROUND: "1"}
 
 
 def clocked(shop: Shop, *words: str) -> tuple[float, float, str]:

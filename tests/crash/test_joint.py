@@ -104,6 +104,32 @@ def test_killed_at_every_failpoint_it_ends_as_if_it_had_not_been(tmp_path: Path)
         assert releases(root) == 1 and not ran.silent, point
 
 
+def test_killed_while_a_passport_takes_the_place_of_one_that_fewer_signed_for(tmp_path: Path) -> None:
+    """In the order of the steps: each run goes on from where the one before it was killed, and both releases are in the log once."""
+    four = agreed(4, **LOGISTIC, least_partners=3, dropouts=1)
+    root, courier = tmp_path / "lead", partners(four, blobs(900), (300, 200, 200))
+    leader(root)
+    courier.before = lambda number, _step: courier.gone.add("p3") if number == 3 else None
+    first = run(opened(root), four, courier)
+    assert list(first.silent) == ["p3"]
+    courier.before = lambda _number, _step: None
+    courier.gone.clear()
+
+    def again() -> None:
+        run(opened(root), four, courier)
+
+    steps = "joint-draft:before-rename", "joint-draft:after-rename", "joint-release:before-commit", "joint-release:after-commit"
+    for point in (*steps, "joint-passport:before-rename", "joint-passport:after-rename", "report:before-rename"):
+        assert child(again, {KILL: point}) == -9, point
+        read = joint_passport.read(first.passport.read_bytes(), opened(root).keys.signer.verifier)  # always a whole one
+        assert read.silent == (() if point in ("joint-passport:after-rename", "report:before-rename") else ("p3",)), point
+    ran = run(opened(root), four, courier)
+    assert not ran.silent and "unrecorded" not in ran.page.read_text()
+    with opened(root).store.read() as session:
+        released = [entry.parsed["action"] for entry in audit_log.entries(session.connection(), 0)].count("collaboration.released")
+    assert released == 2
+
+
 def test_a_contract_whose_signing_was_killed_is_signed_again(tmp_path: Path) -> None:
     """Whatever the moment, the file is one whole envelope or not there, and the log knows of a signature before the file has it."""
     leader(tmp_path)

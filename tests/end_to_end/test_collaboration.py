@@ -14,7 +14,7 @@ import yaml
 from audit import joint_passport
 from engine.bench import Bench
 from engine.collaborations import contracts, running
-from federated.contract import read_collaboration
+from federated.contract import proposed, read_collaboration
 from governance.builds import Status
 from governance.principals import UNSAFE_VARIABLE
 from policies.documents import digest_of
@@ -225,6 +225,16 @@ def test_policy_check_and_schema_know_contracts(root: Path, three: list[House]) 
 def test_an_expired_contract_is_not_drawn_up(three: list[House], root: Path) -> None:
     told = drawn_up(root, document(three, expires="2020-01-01"))
     assert told.code == 2 and "expires: got `2020-01-01`" in told.err
+
+
+def test_a_contract_over_another_grid_is_not_signed(three: list[House], tmp_path: Path) -> None:
+    """Whoever drew it up did so with another release: nobody here could take part in it."""
+    file = tmp_path / "joint.json"
+    file.write_bytes(proposed(contract_of(three, grid={"feature": 1024})))
+    ran = three[0].shop.run("collaboration", "sign", str(file), by=OFFICER)
+    assert ran.code == 2 and "`grid.feature` is `1024`, expected `32768`" in ran.err
+    named = {entry["facts"]["contract"] for entry in three[0].shop.log() if entry["action"] == "collaboration.signed"}
+    assert not contracts.read(file).signed and contracts.read(file).digest not in named
 
 
 def test_copies_are_joined_without_a_workspace(three: list[House], root: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from engine.questions.question import Given
 from engine.questions.register import QUESTIONS
 from governance import exports, key_backup
 from governance.exports import NoticeId
+from tests.partnerships import drawn_up
 from tests.scenes import ADS, ANALYST, OFFICER, RETURNERS, SUBJECTS, Shop, environment, run, write_consents
 
 SLOW_TO_IMPORT = {
@@ -44,7 +45,8 @@ SLOW_AND_UNUSED = {"sklearn", "scipy", "pandas", "opendp", "torch", "matplotlib"
 """What only training, noise, pages, migrations and other databases need."""
 
 NEEDING_A_PARSER = {"basis", "expired-consent", "conflicting-signals", "subject-access", "column-denied", "special-categories"}
-"""Questions that judge people or columns anew, by the expressions of a segment."""
+NEEDING_A_PARSER |= {"subject-in-round"}
+"""Questions that judge people or columns anew, by the expressions of a segment, or look at a record that taking part makes."""
 
 
 def commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -285,10 +287,11 @@ def test_whoever_trains_nothing_waits_for_nothing_that_trains(out: Shop) -> None
 @pytest.mark.slow
 def test_a_question_that_judges_nobody_loads_neither_the_data_engine_nor_a_parser(out: Shop) -> None:
     """Starting takes longer than answering: what a process loads is what whoever asks waits for."""
-    given = {Given.SEGMENT: "groups", Given.SUBJECT: SUBJECTS[0], Given.POLICY: "rules"}
+    drawn_up(out)
+    given = {Given.SEGMENT: "groups", Given.SUBJECT: SUBJECTS[0], Given.POLICY: "rules", Given.COLLABORATION: "joint"}
     light = [each for each in QUESTIONS if each.id not in NEEDING_A_PARSER]
     lines = [("audit", "ask", each.id, *(word for need in sorted(each.needs) for word in (f"--{need}", given[need]))) for each in light]
-    assert len(lines) == 19
+    assert len(lines) == 21
     assert not (SLOW_AND_UNUSED | {"duckdb", "sqlglot", "fideslang"}) & loaded_by(out, lines)
 
 

@@ -31,8 +31,11 @@ from engine.workspace import Workspace, WorkspaceError
 from federated.contract import join, sign
 from federated.messages import Step
 from governance.accounting import epsilon_of
+from governance.principals import UNSAFE_VARIABLE
 from tests.collaborations import signers
-from tests.joint import LOGISTIC, Killed, Partners, agreed, blobs, leader, opened, partners, run
+from tests.joint import LEADER, LOGISTIC, Killed, Partners, agreed, blobs, leader, opened, partners, run
+from tests.scenes import Ran as Said
+from tests.scenes import run as command
 
 AGREED = agreed(**LOGISTIC)
 SIZES = (400, 0)
@@ -194,15 +197,39 @@ def test_who_is_not_there_is_waited_for_and_nobody_pays(workspace: Workspace) ->
     assert run(opened(workspace.root), AGREED, courier).result.asked
 
 
-def test_a_partner_that_did_not_answer_after_others_paid_is_asked_the_same_again(workspace: Workspace) -> None:
+def asked(workspace: Workspace, to: Path) -> dict[str, Any]:
+    """The officer's question of it, whose folder verifies."""
+    (workspace.root / "collaborations").mkdir(exist_ok=True)
+    (workspace.root / "collaborations" / "joint.json").write_bytes(AGREED.envelope)
+    words = "audit", "ask", "joint-training", "--collaboration", "joint", "--proof", str(to), "--json"
+    told = command(*words, env={"CONSENTRIC_WORKSPACE": str(workspace.root), UNSAFE_VARIABLE: LEADER})
+    assert told.code == 0, told
+    given = [str(to / word) if (to / word).exists() else word for word in told.err.strip().rpartition("verify.py ")[2].split()]
+    assert verify.main(given) == 0
+    answer: dict[str, Any] = told.data["answer"]
+    return answer
+
+
+def test_a_partner_that_did_not_answer_after_others_paid_is_asked_the_same_again(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     courier = there()
     courier.before = lambda number, step: courier.gone.add("p2") if (number, step) == (2, Step.VECTOR) else None
     with pytest.raises(CollaborationError, match="round 2 was aborted, `p2`: lost; run again"):
         run(workspace, AGREED, courier)
+    told = asked(workspace, tmp_path / "before")
+    assert "partners" not in told["facts"] and any("what each partner charged" in lacking for lacking in told["unrecorded"])
+    assert told["facts"]["rounds"][1]["what came of it"] == "aborted: round 2 was aborted, `p2`: lost; partners may have charged for it"
     courier.before, courier.gone = lambda _number, _step: None, set()
     ran = run(opened(workspace.root), AGREED, courier)
-    assert [asked.round for asked in ran.result.asked][:3] == [1, 2, 3]
+    assert [each.round for each in ran.result.asked][:3] == [1, 2, 3]
     assert all(sum(place.meter.spent.values()) == place.meter.limit for place in courier.places.values())
+    told = asked(workspace, tmp_path / "after")
+    assert [row["partner"] for row in told["facts"]["partners"]] == ["p0", "p1", "p2"] and not told["facts"]["silent"]
+    assert told["facts"]["rounds"][1]["what came of it"] == "answered; aborted before, and asked again" and told["facts"]["aborted"] == 1
+    document = tmp_path / "after" / "joint-passport-joint.json"
+    assert checked(str(document), "--key", workspace.keys.verifier_key, "--digest", AGREED.digest).code == 0
+    capsys.readouterr()
 
 
 def test_what_was_paid_and_lost_is_never_asked_again(workspace: Workspace) -> None:
@@ -245,11 +272,17 @@ def test_with_dropouts_it_goes_on_without_who_is_lost_and_says_so(workspace: Wor
     courier.before = lambda number, _step: courier.gone.add("p3") if number == 3 else None
     ran = run(workspace, four, courier)
     assert [asked.without for asked in ran.result.asked][:4] == [(), (), ("p3",), ("p3",)]
-    assert list(ran.silent) == ["p3"] and "unrecorded" in ran.page.read_text()
-    assert joint_passport.read(ran.passport.read_bytes(), workspace.keys.signer.verifier).silent == ("p3",)
+    key = workspace.keys.signer.verifier
+    first = joint_passport.read(ran.passport.read_bytes(), key)
+    assert list(ran.silent) == ["p3"] and "unrecorded" in ran.page.read_text() and first.silent == ("p3",)
     courier.before = lambda _number, _step: None
     courier.gone.clear()
-    assert not run(opened(workspace.root), four, courier).silent  # it comes back, and has charged for what it answered
+    ran = run(opened(workspace.root), four, courier)  # it comes back, and has charged for what it answered
+    now = joint_passport.read(ran.passport.read_bytes(), key)
+    assert not ran.silent and not now.silent and now.partners[:3] == first.partners
+    assert "unrecorded" not in ran.page.read_text()  # the page says what the passport says
+    named = [entry["facts"]["passport"] for entry in actions(workspace) if entry["action"] == "collaboration.released"]
+    assert named == [joint_passport.digest(first), joint_passport.digest(now)]
 
 
 def test_whoever_looks_while_it_runs_sees_rounds_and_charges_and_disturbs_nothing(workspace: Workspace) -> None:
@@ -278,7 +311,7 @@ def test_of_a_run_that_was_killed_or_is_over_or_damaged_it_says_so(workspace: Wo
         run(workspace, AGREED, courier)
     found = status_of(workspace, envelope)
     assert found.data["state"] == "cut short" and "consentric collaboration run joint goes on with it" in found.text
-    courier.places["p2"].start()
+    courier.places["p2"].lose()
     courier.before, courier.gone = lambda _number, _step: None, set()
     with pytest.raises(OverError):
         run(opened(workspace.root), AGREED, courier)
@@ -334,6 +367,21 @@ def test_a_partner_that_says_it_charged_less_is_not_believed(workspace: Workspac
         run(workspace, AGREED, courier)
 
 
+@pytest.mark.parametrize(("says", "spent"), [("charged more than the contract has", Fraction(10) ** 100), ("signature", Fraction(-1))])
+def test_what_cannot_have_been_charged_keeps_nobody_from_a_passport_later(workspace: Workspace, says: str, spent: Fraction) -> None:
+    """It is told at once, while whoever said it can say something else."""
+    courier = there()
+
+    def forget(_number: int, step: Step) -> None:
+        if step is Step.FINISH and "too much" not in courier.places["p1"].meter.spent:
+            courier.places["p1"].meter.spent["too much"] = spent - sum(courier.places["p1"].meter.spent.values())
+
+    courier.before = forget
+    with pytest.raises(CollaborationError, match=f"`p1`: {says}"):
+        run(workspace, AGREED, courier)
+    assert not (running.folder(workspace, AGREED) / "released.json").exists()
+
+
 def test_no_round_begins_after_the_last_day(workspace: Workspace) -> None:
     late = agreed(**LOGISTIC, expires="2026-01-01")
     with pytest.raises(WorkspaceError, match="expired on 2026-01-01"):
@@ -348,3 +396,39 @@ def test_a_passport_of_another_release_is_found(whole: tuple[Workspace, Partners
     forged = dsse.seal(verify.PAYLOAD_TYPE, verify.canonical(statement), workspace.keys.signer)
     with pytest.raises(IntegrityError, match="no release of this passport"):
         joint_passport.read(forged, workspace.keys.signer.verifier)
+
+
+def checked(*words: str) -> Said:
+    """Offline: there is no workspace here."""
+    return command("collaboration", "check", *words, env={"CONSENTRIC_WORKSPACE": "/nowhere"})
+
+
+def test_its_passport_is_checked_offline_and_beside_the_log(whole: tuple[Workspace, Partners, Ran], tmp_path: Path) -> None:
+    workspace, _, ran = whole
+    key, file = workspace.keys.verifier_key, str(ran.passport)
+    told = checked(file, "--key", key, "--digest", AGREED.digest, "--json")
+    assert told.code == 0 and told.data["intact"] and [share["name"] for share in told.data["passport"]["partners"]] == ["p0", "p1", "p2"]
+    assert "as you wrote it down" in checked(file, "--key", key, "--digest", AGREED.digest).out
+    assert f"collaboration check {ran.passport.relative_to(workspace.root)} --key" in ran.page.read_text()
+    inside = {"CONSENTRIC_WORKSPACE": str(workspace.root), UNSAFE_VARIABLE: LEADER}
+    held = command("audit", "verify", file, env=inside)
+    assert held.code == 0 and "ε of Gaussian draws hold" in held.out
+    forged = tmp_path / "forged.json"
+    forged.write_text(ran.passport.read_text().replace('"keyid": "', '"keyid": "x', 1))
+    elsewhere = leader(tmp_path / "elsewhere")
+    garbage = tmp_path / "garbage"
+    garbage.write_bytes(b"no transcript")
+    for words, code, says in (
+        ((str(forged), "--key", key), 6, "is not signed by"),
+        ((file, "--key", elsewhere.keys.verifier_key), 6, "is not signed by"),
+        ((file, "--key", key, "--digest", "sha256:" + "0" * 64), 6, "another contract"),
+        ((file, "--key", key, "--transcript", str(garbage)), 6, "is no transcript"),
+        ((file, "--key", "abc"), 2, "`--key`"),
+        ((str(tmp_path / "none"), "--key", key), 2, "cannot be read"),
+        ((str(garbage), "--key", key), 6, "is malformed"),
+    ):
+        ran_ = checked(*words)
+        assert ran_.code == code and says in ran_.err and "Traceback" not in ran_.err, ran_
+    assert command("audit", "verify", str(forged), env=inside).code == 6
+    other = command("audit", "verify", file, env={"CONSENTRIC_WORKSPACE": str(elsewhere.root), UNSAFE_VARIABLE: LEADER})
+    assert other.code == 6 and "not signed by" in other.out

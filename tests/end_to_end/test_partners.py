@@ -19,8 +19,9 @@ from audit import verify
 from audit.merkle import IntegrityError
 from engine import assess
 from engine.demo.agents import started
+from engine.gates import Refused
 from engine.outcome import Outcome
-from engine.partners import finishing, identity, participation
+from engine.partners import finishing, identity, joining, participation
 from engine.partners.book import DurableBook
 from engine.partners.home import PartnerHome
 from federated import rounds, wire
@@ -40,7 +41,7 @@ from policies.documents import Digest
 from tests.fakes import ZeroNoise
 from tests.links import ROOT, free_port
 from tests.partnerships import NAME, House, at_work, contract_of, courier, houses, how_many, joined, outcome, signed
-from tests.scenes import ADS, ANALYST, OFFICER, POLICY, REFUSING, SUBJECTS, Shop
+from tests.scenes import ADS, ANALYST, GROUPS, OFFICER, POLICY, REFUSING, RETURNERS, SUBJECTS, Shop
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +192,30 @@ def test_each_feature_that_differs_has_a_line_of_its_own(two: list[House], tmp_p
         assert sum(said in line for line in lines) == 1, (said, ran.err)
 
 
+@pytest.mark.parametrize(
+    ("here", "there", "differs"), [("GBP", "EUR", True), ("EUR", "EUR", False), ("", "EUR", False), ("EUR", "", False)]
+)
+def test_a_number_in_another_unit_is_another_number(made_houses: list[House], here: str, there: str, differs: bool) -> None:
+    contract = contract_of(made_houses)
+    spend = contract.features["spend"].model_copy(update={"unit": there})
+    contract = contract.model_copy(update={"features": {**contract.features, "spend": spend}})
+    workspace = made_houses[0].shop.workspace()
+    bought = workspace.contract("shop").tables["purchases"]
+    amount = bought.columns["amount"].model_copy(update={"unit": here or None})
+    tables = {"purchases": bought.model_copy(update={"columns": {**bought.columns, "amount": amount}})}
+    found = list(joining.differences(contract, workspace.segment("groups"), tables))
+    assert found == ([(("features", "spend", "agg"), "a number in `GBP`", "one in `EUR`")] if differs else [])
+
+
+def test_a_policy_that_refuses_what_nobody_can_judge_takes_no_part_with_attributes(two: list[House]) -> None:
+    two[0].shop.write("segments", {**GROUPS, "fairness": RETURNERS["fairness"]})
+    two[0].shop.write("policies", {**POLICY, "fairness": {**POLICY["fairness"], "on_inconclusive": "refuse"}})
+    joined(two)
+    with pytest.raises(Refused, match="partners do not ask each other about groups"), two[0].participation(ZeroNoise()):
+        pass
+    assert not [entry for entry in two[0].shop.log() if entry["action"].startswith("budget.")]  # before anything was counted
+
+
 def test_a_partner_whom_the_contract_does_not_name_cannot_join(two: list[House], made: Shop, tmp_path: Path) -> None:
     contract = contract_of(two)
     file, stranger = envelope(two, contract, tmp_path / "joint.json"), made.copy(tmp_path / "stranger" / "shop")
@@ -206,8 +231,44 @@ def test_a_partner_whom_the_contract_does_not_name_cannot_join(two: list[House],
     assert unsigned is not None and unsigned.code == 2
 
 
+def officers_are_told(shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str], third: dict[str, str]) -> None:
+    """What left in three rounds and why somebody was not in the `third`, each with a folder that one command checks."""
+
+    def asked(*words: str) -> tuple[dict[str, Any], Path, list[str]]:
+        to = tmp_path / f"proof-{len([*tmp_path.glob('proof-*')])}"
+        ran = shop.run("audit", "ask", *words, "--collaboration", NAME, "--proof", str(to), "--json", by=OFFICER)
+        assert ran.code == 0, ran
+        words_ = ran.err.strip().rpartition("verify.py ")[2].split()
+        given = [str(to / word) if (to / word).exists() else word for word in words_]
+        assert verify.main(given) == 0
+        return ran.data["answer"], to, given
+
+    told, to, given = asked("what-left")
+    rounds_ = told["facts"]["rounds"]
+    assert [row["round"] for row in rounds_] == ["1", "2", "3"] and all("vector" in row["what left"] for row in rounds_)
+    assert told["facts"]["vectors"] == 3 and told["facts"]["refusals"] == 0 and told["facts"]["transcript"]["intact"]
+    assert [float(row["ε so far"]) for row in rounds_] == sorted({float(row["ε so far"]) for row in rounds_})  # it grows
+    kept, key, head = to / f"transcript-{NAME}.jsonl", told["facts"]["transcript"]["verifier_key"], told["facts"]["transcript"]["head"]
+    assert shop.run("partner", "transcript", "verify", str(kept), "--key", key, "--head", head).code == 0
+    kept.unlink()
+    assert verify.main(given) == verify.BROKEN
+    capsys.readouterr()
+    for subject, reason in third.items():
+        told, to, given = asked("subject-in-round", "--round", "3", "--subject", subject)
+        assert told["facts"]["used"] == (reason == "") and told["facts"]["reasons"] == [reason or "admitted"]
+        (opened,) = to.glob("opening-*-round-2.json")  # of the second round, since which nothing had changed
+        assert f"in round 3 of `{NAME}`, `{subject}` was {'left out: ' if reason else 'used'}{reason}" in capsys.readouterr().out
+        opened.write_text(opened.read_text().replace(subject, "somebody"))
+        assert verify.main(given) == verify.BROKEN
+    told, _, _ = asked("subject-in-round", "--round", "4", "--subject", next(iter(third)))
+    assert told["facts"]["rounds"] == [1, 2, 3] and not told["facts"]["used"]
+    capsys.readouterr()
+
+
 @pytest.mark.slow
-def test_whoever_withdraws_between_two_rounds_is_absent_from_the_second(two: list[House], tmp_path: Path) -> None:
+def test_whoever_withdraws_between_two_rounds_is_absent_from_the_second(
+    two: list[House], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """With no noise at all the sum shows it; the log, and a file for the subject, show it whatever the noise."""
     contract, leaving, staying, refusing = joined(two), SUBJECTS[0], SUBJECTS[2], min(REFUSING & {*SUBJECTS[::2]})
     with at_work(two, ZeroNoise()) as there:
@@ -237,6 +298,7 @@ def test_whoever_withdraws_between_two_rounds_is_absent_from_the_second(two: lis
         assert shown.code == 0 and f"round {number} of `{NAME}`, `{subject}` was {said}" in shown.out, shown
         checked = two[0].shop.run("partner", "check", str(file), "--key", key)
         assert checked.code == 0 and said in checked.out and len({*SUBJECTS} & {*file.read_text().split('"')}) == 0
+    officers_are_told(two[0].shop, tmp_path, capsys, {leaving: "withdrawn", staying: "", refusing: "refused"})
     document = json.loads(file.read_text())
     document["opening"]["value"] = document["opening"]["value"].replace(refusing, staying)
     file.write_text(json.dumps(document))

@@ -23,6 +23,7 @@ from governance.roles import Action
 from governance.store import micros
 from governance.tables import ConsentRow, DocumentRow
 from policies.decisions import Deny
+from tests.partnerships import drawn_up
 from tests.scenes import ADS, ANALYST, AUDITOR, OFFICER, OTHER, POLICY, REFUSING, SUBJECTS, Shop
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def told(released: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     )
     assert shop.run("consent", "import", str(shop.root / "data" / "signals.jsonl"), by=OFFICER).code == 0
     assert shop.run("consent", "withdraw", LEFT, ADS, by=OFFICER).code == 0
+    drawn_up(shop)
     more = {"id": "more", "effect": "permit", "categories": ["user.content.*"], "purposes": [ADS], "reason": "reviews tell tastes"}
     shop.write("policies", POLICY | {"cohort_floor": 150, "rules": [*POLICY["rules"], more]})
     assert shop.run("policy", "approve", "rules", by=OTHER).code == 0
@@ -239,7 +241,10 @@ def test_another_answers_salt_entry_or_document_and_a_second_name_are_found(
     (to / "answer.json").write_text(raw)
     (to / "policy-rules.json").write_text((to / "policy-rules.json").read_text() + " ")
     assert verifier.main(given) == verifier.BROKEN
-    assert "`policy-rules.json` beside it is not the document that it means" in capsys.readouterr().out
+    assert "is not beside it as `policy-rules.json`" in capsys.readouterr().out
+    (to / "policy-rules.json").unlink()
+    assert verifier.main(given) == verifier.BROKEN
+    assert "is not beside it as `policy-rules.json`" in capsys.readouterr().out
 
 
 def test_what_a_subject_said_is_opened_and_still_is_after_somebody_else_was_erased(
@@ -277,7 +282,14 @@ def test_the_verifier_names_an_events_fields_as_the_ledger_does() -> None:
     assert [column.name for column in consent_batches.COMMITTED] == verifier.FIELDS
 
 
-NEEDED = {Given.SEGMENT: "groups", Given.SUBJECT: LEFT, Given.COLUMN: "purchases.street", Given.POLICY: "rules"}
+NEEDED = {
+    Given.SEGMENT: "groups",
+    Given.SUBJECT: LEFT,
+    Given.COLUMN: "purchases.street",
+    Given.POLICY: "rules",
+    Given.COLLABORATION: "joint",
+    Given.ROUND: "1",
+}
 
 
 def proved(shop: Shop, question: Question, to: Path) -> None:
@@ -330,12 +342,13 @@ def test_on_postgresql_too(postgres: Server, tmp_path: Path) -> None:
     shop = Shop.make(tmp_path / "shop", postgres.create())
     assert shop.run("build", "groups").code == 0 and shop.run("approve", "groups", by=OFFICER).code == 0
     assert shop.run("consent", "withdraw", LEFT, by=OFFICER).code == 0
+    drawn_up(shop)
     for question in QUESTIONS:
         proved(shop, question, tmp_path / question.id)
 
 
-def test_there_are_25_questions_and_each_has_a_name_of_its_own() -> None:
-    assert len({question.id for question in QUESTIONS}) == len(QUESTIONS) == 25
+def test_there_are_28_questions_and_each_has_a_name_of_its_own() -> None:
+    assert len({question.id for question in QUESTIONS}) == len(QUESTIONS) == 28
 
 
 # -- people --------------------------------------------------------------------------------------------------------------

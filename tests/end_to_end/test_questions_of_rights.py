@@ -19,7 +19,7 @@ from engine.questions import record, register
 from engine.workspace import Workspace
 from tests.scenes import ANALYST, AUDITOR, CONTRACT, CUSTOMERS, GROUPS, OFFICER, POLICY, REFUSING, SUBJECTS, Shop
 
-MINE = register.QUESTIONS[13:]
+MINE = register.QUESTIONS[13:25]
 INSIDE, OUTSIDE = SUBJECTS[0], SUBJECTS[4]
 assert INSIDE not in REFUSING and OUTSIDE in REFUSING
 

@@ -31,11 +31,25 @@ def test_another_key_type_or_payload_is_refused() -> None:
             unseal("other", json.dumps({**json.loads(envelope), field: value}).encode(), signer().verifier)
 
 
-def test_the_key_id_is_a_hint_and_every_signature_is_tried() -> None:
+def test_others_may_sign_too_and_each_signature_names_its_key() -> None:
     envelope = json.loads(seal("kind", b"payload", signer()))
-    other = json.loads(seal("kind", b"payload", signer(2)))["signatures"]
-    envelope["signatures"] = [*other, {**envelope["signatures"][0], "keyid": "whatever"}]
+    (mine,), others = envelope["signatures"], json.loads(seal("kind", b"payload", signer(2)))["signatures"]
+    envelope["signatures"] = [*others, mine]
     assert unseal("kind", json.dumps(envelope).encode(), signer().verifier) == b"payload"
+    envelope["signatures"] = [*others, {**mine, "keyid": "whatever"}]
+    with pytest.raises(IntegrityError, match="not signed by"):
+        unseal("kind", json.dumps(envelope).encode(), signer().verifier)
+
+
+@pytest.mark.parametrize("payload", [b"a", b"ab"])
+def test_base64_has_one_spelling(payload: bytes) -> None:
+    envelope = json.loads(seal("kind", payload, signer()))
+    padding = envelope["payload"].count("=")
+    place = len(envelope["payload"]) - padding - 1
+    respelt = envelope["payload"][:place] + chr(ord(envelope["payload"][place]) + 1) + "=" * padding
+    assert base64.b64decode(respelt) == payload
+    with pytest.raises(IntegrityError, match="not a DSSE envelope"):
+        unseal("kind", json.dumps(envelope | {"payload": respelt}).encode(), signer().verifier)
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,20 @@ def test_the_envelope_is_an_in_toto_statement(evidence: Evidence) -> None:
     assert statement["predicate"]["passport"]["privacy"]["mu_squared"] == str(MU)
 
 
+@pytest.mark.parametrize("change", ["keyid", "sig", "payloadType", "payload", "spelling"])
+def test_every_field_of_the_envelope_counts(evidence: Evidence, change: str) -> None:
+    envelope = json.loads(issue(PASSPORT, proof_of(evidence, PASSPORT), signer()))
+    (made,) = envelope["signatures"]
+    if change in made:
+        made[change] = "A" + made[change][1:]
+    elif change == "spelling":  # base64 that only a careless reader decodes to the same
+        made["sig"] = made["sig"][:-3] + {"A": "B", "Q": "R", "g": "h", "w": "x"}[made["sig"][-3]] + "=="
+    else:
+        envelope[change] = "A" + envelope[change][1:]
+    with pytest.raises(IntegrityError, match=r"is not signed by|malformed"):
+        read(json.dumps(envelope).encode(), signer().verifier)
+
+
 def test_it_can_be_issued_again_after_the_log_has_grown(evidence: Evidence) -> None:
     first = proof_of(evidence, PASSPORT)
     evidence.add(*(body(number) for number in range(20, 40)))

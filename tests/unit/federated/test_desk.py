@@ -88,7 +88,7 @@ class House:
             raise ValueError("customer 4711")
         signer = signers(self.place + 1)[self.place]
         digest = Digest("sha256:" + hashlib.sha256(outcome).hexdigest())
-        return Acknowledgement(self.agreed.digest, digest, Digest("sha256:head"), Fraction(1)).signed(signer)
+        return Acknowledgement(self.agreed.digest, digest, Digest("sha256:" + "0" * 64), Fraction(1)).signed(signer)
 
 
 def street(n: int = 3, noisy: bool = True, **changed: Any) -> dict[str, House]:
@@ -392,7 +392,7 @@ def test_the_outcome_is_told_acknowledged_and_may_be_told_again() -> None:
     for _ in range(2):
         said, silent = finish(agreed, courier, b"{}")
         assert set(said) == {"p0", "p1", "p2"} and not silent
-        assert said["p0"].head == "sha256:head"
+        assert said["p0"].head == "sha256:" + "0" * 64
     assert houses["p0"].told == [b"{}", b"{}"]
     assert finish(agreed, courier, b"fails") == ({}, dict.fromkeys(houses, "fault"))
     assert all("4711" not in reply.decode(errors="replace") for _, reply in houses["p0"].book.left)

@@ -105,6 +105,8 @@ def test_the_partner_itself_cannot_say_less_than_it_charged(tmp_path: Path) -> N
         assert any("charged less" in each or "says ε" in each for each in verify(chained(changed), ME.verifier).findings)
     assert verify(chained([replace(entry, epsilon=entry.epsilon / 2) for entry in entries]), ME.verifier).findings
     assert verify(chained(list(entries)), ME.verifier).findings == ()
+    below = replace(entries[0], left=replace(entries[0].left, spent=Fraction(-1), charged=None))
+    assert verify(chained([below]), ME.verifier).findings[0] == "line 1: is no entry of a transcript"
 
 
 def chained(entries: list[Entry]) -> bytes:

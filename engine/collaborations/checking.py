@@ -1,0 +1,88 @@
+"""A joint passport checked by whoever it was handed to: with the file, the key of the coordinator's log, and what they hold themselves.
+
+That is the digest of the contract that they signed, and transcripts of partners: each must go on from the head that its partner signed.
+No workspace is needed, and nothing is believed of the coordinator that a partner signed otherwise (`audit.joint_verify`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from audit import joint_passport as passports
+from audit.checkpoint import Verifier
+from audit.joint_passport import JointPassport
+from audit.merkle import IntegrityError
+from audit.wording import number
+from engine.workspace import WorkspaceError
+from federated import transcript
+from policies.documents import Digest
+
+SHOWN = 3
+"""Findings about a transcript that one error names."""
+
+
+def check(file: Path, key: str, digest: str | None, transcripts: Sequence[Path]) -> tuple[dict[str, Any], str]:
+    """As data and in words. Raises IntegrityError for what does not verify, WorkspaceError for what cannot be read."""
+    try:
+        verifier = Verifier.parse(key)
+    except ValueError as error:
+        raise WorkspaceError(f"`--key`: {error}") from None
+    try:
+        passport = passports.read(_read(file), verifier)
+    except IntegrityError as error:
+        raise IntegrityError(f"`{file}`: {error}") from None
+    if digest is not None and digest.removeprefix("sha256:") != passport.contract:
+        raise IntegrityError(f"`{file}`: another contract, got `sha256:{passport.contract}`, expected `{digest}`")
+    gone_on = [_goes_on(passport, path) for path in transcripts]
+    data = {"intact": True, "passport": asdict(passport), "transcripts": gone_on}
+    return data, "\n".join(_lines(passport, gone_on, digest))
+
+
+def _goes_on(passport: JointPassport, path: Path) -> str:
+    """The partner whose transcript this is. Raises IntegrityError unless it verifies up to the head that this partner signed."""
+    raw = _read(path)
+    try:
+        name = json.loads(raw.split(b"\n", 1)[0])["entry"]["partner"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise IntegrityError(f"`{path}` is no transcript") from None
+    share = next((share for share in passport.partners if share.name == name), None)
+    if share is None:
+        raise IntegrityError(
+            f"`{path}` is of `{name}`, expected one of {[share.name for share in passport.partners]}, who signed for the model"
+        )
+    key = Verifier.parse(share.key)
+    found = transcript.verify(raw, key, Digest(f"sha256:{share.head}") if share.head else transcript.verify(raw, key).head)
+    wrong = list(found.findings)
+    if any(entry.contract != f"sha256:{passport.contract}" for entry in found.entries):
+        wrong.append("it is of another contract")
+    if wrong:
+        more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise IntegrityError(f"`{path}`: {'; '.join(wrong[:SHOWN])}{more}")
+    return share.name
+
+
+def _lines(passport: JointPassport, gone_on: Sequence[str], digest: str | None) -> list[str]:
+    compared = "as you wrote it down" if digest else "compare it with what you wrote down when you signed"
+    return [
+        f"joint model of {passport.collaboration}, for {passport.purpose}, learned in {passport.rounds} rounds",
+        f"contract sha256:{passport.contract}, signed by every partner; {compared}",
+        f"model and parts as partners were told them: sha256:{passport.outcome}",
+        *(
+            f"  {share.name} signed for it, charged ε {number(share.epsilon)}, transcript up to sha256:{share.head}"
+            + (", which goes on from there" if share.name in gone_on else "")
+            for share in passport.partners
+        ),
+        *(f"  {name} has not said that it has the model" for name in passport.silent),
+        "signatures, the log's entry of the release, charges and ε hold",
+    ]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WorkspaceError(f"`{path}` cannot be read: {error.strerror}") from None

@@ -1,0 +1,15 @@
+"""Where what is kept of a collaboration lies at a partner, for whoever only looks: taking part loads what builds need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine.workspace import Workspace
+
+PLACE, TRANSCRIPT = "partnerships", "transcript.jsonl"
+"""Folder of the folders of collaborations, and what left for one."""
+
+
+def folder(workspace: Workspace, name: str) -> Path:
+    """Of one collaboration, by its contract's name."""
+    return workspace.hidden / PLACE / name
