@@ -64,8 +64,8 @@ def test_killed_at_random_moments_it_goes_on(tmp_path: Path) -> None:
         leader(root := tmp_path / name)
         courier, began = partners(AGREED, blobs(900), SIZES), time.monotonic()
         assert name == "here" or forked(root, AGREED, courier, {}) == 0
-        expected = run(opened(root), AGREED, courier).result.canonical()
         whole = time.monotonic() - began
+        expected = run(opened(root), AGREED, courier).result.canonical()
     for number in range(MOMENTS):
         root, courier = tmp_path / str(number), partners(AGREED, blobs(900), SIZES)
         leader(root)
