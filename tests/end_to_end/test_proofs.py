@@ -16,7 +16,7 @@ from audit import log, verify
 from audit import passport as passports
 from audit.checkpoint import Verifier, read_checkpoint
 from audit.witness import Cosigner, Witness, add_checkpoint
-from engine import evidence
+from engine import passport_checks
 from governance.admission import Reason
 from tests.scenes import AUDITOR, OFFICER, REFUSING, Shop
 
@@ -93,10 +93,15 @@ def test_a_passport_of_a_fork_or_with_other_digests_than_were_recorded_is_none_o
     assert found.code == 6 and "is not of this log" in found.out
     raw = next((out.root / ".consentric/releases").glob("*/passport.json")).read_bytes()
     signed, held = passports.contents(raw)
-    assert not [*evidence._of_another_log(out.workspace(AUDITOR), raw)]
+    key = verify.parse_key((out.root / ".consentric/keys/log.vkey").read_text().strip())
+
+    def findings() -> list[str]:
+        return [each.problem for each in passport_checks.findings(out.workspace(AUDITOR), raw, "it", verify.Trust((key,)))]
+
+    assert not findings()
     with pytest.MonkeyPatch.context() as lie:
         lie.setattr(passports, "contents", lambda _: (replace(signed, policy="0" * 64), held))
-        assert [*evidence._of_another_log(out.workspace(AUDITOR), raw)] == ["its policy is not the one that its build was recorded with"]
+        assert findings() == ["its policy is not the one that its build was recorded with"]
 
 
 def test_reasons_read_as_they_are_named() -> None:
