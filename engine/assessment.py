@@ -34,6 +34,9 @@ from governance.selection import FLAGS
 from policies.contract import Table
 from policies.policy import Outcome
 
+GATE = "fairness-gate"
+"""The rule that a refusal names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
@@ -88,10 +91,10 @@ def assess(bench: Bench, plan: Planned, people: People, learned: Learned, run: R
 def fairness_gate(plan: Planned, assessment: Assessment) -> int:
     """How many approvals a release needs. Raises Refused (exit 5) where the policy refuses the verdict."""
     prepared = plan.prepared
-    if _decided(prepared, assessment) is Outcome.REFUSE:
+    if decided(prepared, assessment.verdict) is Outcome.REFUSE:
         raise refusal(
             prepared.spec.name,
-            "fairness-gate",
+            GATE,
             prepared.policy.digest(),
             f"the fairness verdict is {assessment.verdict}, and the policy refuses that",
             "; ".join(f"{finding.attribute}: {finding.verdict}, {finding.reason}" for finding in assessment.fairness),
@@ -101,22 +104,23 @@ def fairness_gate(plan: Planned, assessment: Assessment) -> int:
     return assessment.required
 
 
-def _decided(prepared: Prepared, assessment: Assessment) -> Outcome:
-    gate, verdict = prepared.policy.fairness, assessment.verdict
+def decided(prepared: Prepared, verdict: Verdict | None) -> Outcome:
+    """What the policy does with a verdict."""
+    gate = prepared.policy.fairness
     if gate is None or verdict in (None, Verdict.PASS):
         return Outcome.ALLOW
     return gate.on_fail if verdict is Verdict.FAIL else gate.on_inconclusive
 
 
 def _outcome(prepared: Prepared, assessment: Assessment) -> dict[str, Any]:
-    decided = _decided(prepared, assessment)
+    does = decided(prepared, assessment.verdict)
     words = {
         Outcome.ALLOW: "the policy lets this pass",
         Outcome.APPROVE: "the policy asks a person to look at it and approve",
         Outcome.REFUSE: "the policy refuses the release",
     }
-    at_least = 1 if decided is Outcome.APPROVE else 0
-    return {"consequence": words[decided], "required": required_approvals(prepared.policy, prepared.spec.model.type, at_least)}
+    at_least = 1 if does is Outcome.APPROVE else 0
+    return {"consequence": words[does], "required": required_approvals(prepared.policy, prepared.spec.model.type, at_least)}
 
 
 def _quality(bench: Bench, plan: Planned, people: People, run: Run) -> tuple[QualityRule, ...]:

@@ -8,8 +8,8 @@ the door said, is not asked for, costs nothing, and is inconclusive.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 
 import numpy as np
@@ -32,7 +32,10 @@ from engine.parts import Part as Segment
 from engine.planning import Planned
 from engine.ranked import words
 from engine.stages import People, Run, groups
-from governance.door import Array, Column, Grant, Part
+from engine.training import Trained
+from engine.wanted import Wanted, wanted
+from governance.door import Array, Cohort, Grant, Part
+from governance.noise import NoiseSource
 from policies.segment import Propensity
 
 SHARES = {"tables": 60.0, "means": 20.0, "guesses": 20.0}
@@ -41,33 +44,57 @@ SHARES = {"tables": 60.0, "means": 20.0, "guesses": 20.0}
 SELECTED = ("selected", "not selected")
 
 
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """`attributes`: the public groups of each, in the order of the column `groups`; `bounds`: what passes."""
+
+    attributes: Mapping[str, tuple[str, ...]]
+    bounds: Bounds
+
+
 def findings(
     bench: Bench, plan: Planned, people: People, learned: Learned, run: Run, parts: Sequence[Segment], shapes: Noisy
 ) -> tuple[FairnessFinding, ...]:
-    """One finding an attribute, then one for each crossing; `shapes`: released profiles of all parts (`engine.assess.profiles`)."""
+    """Of a build's own people; none where no attribute is declared."""
     prepared = plan.prepared
-    gate, declared, features = prepared.policy.fairness, prepared.spec.fairness, list(prepared.spec.features)
-    if not declared or gate is None:
+    gate, tables = prepared.policy.fairness, prepared.contract.tables
+    if not prepared.spec.fairness or gate is None:
         return ()
-    grants = run.grants["fairness"].split(**SHARES)
-    domains = [prepared.contract.tables[a.table].columns[a.column].domain or () for a in declared]
-    names = [f"{attribute.table}.{attribute.column}" for attribute in declared]
-    sizes, bounds = tuple(map(len, domains)), Bounds(gate.min_ratio, gate.max_gap)
-    selecting = isinstance(learned.model, Scorer)
-    outcomes = SELECTED if selecting else tuple(part.name for part in parts)
-    scored = isinstance(prepared.spec.model, Propensity)  # others predict no condition that errors could be counted of
-    cohort = people.cohort(run.meter, segment=learned.assigned, groups=groups(bench, plan, people), **_score(learned) if scored else {})
+    attributes = {f"{a.table}.{a.column}": tables[a.table].columns[a.column].domain or () for a in prepared.spec.fairness}
+    declared = Declared(attributes, Bounds(gate.min_ratio, gate.max_gap))
+    cohort = people.cohort(run.meter, groups=groups(bench, plan, people), **learned.columns)
+    return judged(declared, wanted(plan), learned, cohort, run.grants["fairness"], bench.noise, parts, shapes)
 
-    asked = _asked(sizes, len(outcomes), scored, plan.snapshot.admitted, grants["tables"])
-    tables = group_tables.tables(cohort, asked, grants["tables"], bench.noise)
-    means = group_tables.means(cohort, sizes, grants["means"], bench.noise)
+
+def judged(
+    declared: Declared,
+    wanted: Wanted,
+    trained: Trained,
+    cohort: Cohort,
+    grant: Grant,
+    noise: NoiseSource,
+    parts: Sequence[Segment],
+    shapes: Noisy,
+) -> tuple[FairnessFinding, ...]:
+    """One finding an attribute, then one for each crossing, wherever rows are. `grant` is used up; `shapes`: released profiles of all parts
+    (`engine.assess.profiles`). Reads `groups`, `segment`, `features`, and of a propensity `label`, `score`, `part`."""
+    grants, bounds = grant.split(**SHARES), declared.bounds
+    names, domains, features = list(declared.attributes), list(declared.attributes.values()), list(wanted.features)
+    sizes = tuple(map(len, domains))
+    selecting = isinstance(trained.model, Scorer)
+    outcomes = SELECTED if selecting else tuple(part.name for part in parts)
+    scored = isinstance(wanted.model, Propensity)  # others predict no condition that errors could be counted of
+
+    asked = _asked(sizes, len(outcomes), scored, wanted.subjects, grants["tables"])
+    tables = group_tables.tables(cohort, asked, grants["tables"], noise)
+    means = group_tables.means(cohort, sizes, grants["means"], noise)
     rules = group_tables.rules(means, sizes, _spreads(shapes))
-    guessed = group_tables.guesses(cohort, rules, grants["guesses"], bench.noise)
+    guessed = group_tables.guesses(cohort, rules, grants["guesses"], noise)
 
     found = []
     for table in tables:
         labels = tuple(" and ".join(each) for each in product(*(domains[place] for place in table.block)))
-        threshold = (learned.threshold or 0) / ONE
+        threshold = (trained.threshold or 0) / ONE
         shown = _shown(table, " × ".join(names[place] for place in table.block), labels, outcomes, selecting, asked.part, threshold)
         finding = judging.judge(shown, bounds)
         if len(table.block) == 1:
@@ -85,7 +112,7 @@ def findings(
             finding = replace(finding, proxy=proxies.judge(labels, guesses, told_by, shown.counts, shown.sigma))
         found.append(finding if selecting else replace(finding, balance=balances(outcomes, shown.counts, shown.sigma)))
     left = [pair for pair in combinations(range(len(sizes)), 2) if pair not in asked.blocks]
-    return (*found, *(_left_out(pair, names, asked.groups(pair), plan.snapshot.admitted, bounds) for pair in left))
+    return (*found, *(_left_out(pair, names, asked.groups(pair), wanted.subjects, bounds) for pair in left))
 
 
 def evidence(findings: Sequence[FairnessFinding]) -> tuple[FairnessVerdict, ...]:
@@ -120,11 +147,6 @@ def _asked(sizes: tuple[int, ...], outcomes: int, scored: bool, subjects: float,
     worth = tuple(pair for pair in pairs if subjects / asked.groups(pair) >= LEAST_SUBJECTS + SIGMAS * noise)
     held_out = scored and HELD_OUT * subjects / max(sizes) >= HOLDOUT_WORTH * sigma
     return replace(asked, blocks=singles + worth, part=Part.HOLDOUT if held_out else asked.part)
-
-
-def _score(learned: Learned) -> dict[str, Column]:
-    assert learned.score is not None  # a propensity has one
-    return {"score": learned.score}
 
 
 def _shown(

@@ -43,6 +43,9 @@ DENSITY = 1 / math.sqrt(2 * math.pi)
 NEVER = -(2.0**51)
 """Start of a group that a rule never names: below any score."""
 
+READING = frozenset({"fairness.tables", "fairness.means", "fairness.guesses"})
+"""Steps that read `groups`."""
+
 Block = tuple[int, ...]
 """The attributes, by place, that a table is by: one, or two that are crossed."""
 

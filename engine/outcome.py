@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from audit import verify
+from audit.fairness import FairnessFinding, Verdict, worst
 from policies.documents import Digest, digest_of
 
 _Words = Annotated[str, Field(max_length=4000)]
@@ -38,16 +39,18 @@ class JointPart(_Told):
 
 
 class Outcome(_Told):
-    """`model`: facts of a released model, of a score with its threshold; `parts`: in the order of its numbers; `utility`: by name."""
+    """`model`: facts of a released model, of a score with its threshold; `parts`: in the order of its numbers; `utility`: by name;
+    `fairness`: what partners found of groups together, none where their contract names none."""
 
     model: dict[str, JsonValue]
     parts: Annotated[list[JointPart], Field(min_length=1, max_length=64)]
     headline: _Words
     utility: dict[Annotated[str, Field(max_length=200)], float]
+    fairness: tuple[FairnessFinding, ...] = ()
 
     def canonical(self) -> bytes:
-        """As it is told."""
-        return verify.canonical(self.model_dump(mode="json"))
+        """As it is told; nothing is said of groups where there are none."""
+        return verify.canonical(self.model_dump(mode="json", exclude=set() if self.fairness else {"fairness"}))
 
     def digest(self) -> Digest:
         """Of `canonical()`."""
@@ -58,6 +61,11 @@ class Outcome(_Told):
         if len({part.name for part in self.parts}) != len(self.parts):
             raise ValueError("names of parts must differ")
         return self
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The worst verdict about groups; None where there are none."""
+        return worst(self.fairness) if self.fairness else None
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -82,13 +82,14 @@ def prepare(workspace: Workspace, name: str) -> Prepared:
     return prepared
 
 
-def plan(bench: Bench, name: str, together: bool = False) -> Planned:
-    """Everything short of training. `together`: with partners, whose people tell more than these alone, so that no forecast stops it.
+def plan(bench: Bench, name: str, together: bool = False, groups: bool = False) -> Planned:
+    """Everything short of training. `together`: with partners, whose people tell more than these alone, so that no forecast stops it;
+    `groups`: who ask each other about groups too.
 
     Raises Refused and BudgetExceeded, which are recorded, and what `prepare` raises.
     """
     try:
-        return _plan(bench, name, together)
+        return _plan(bench, name, together, groups)
     except (Refused, BudgetExceeded) as no:
         reasons = [f"{f.subject}: {f.rule}" for f in no.findings] if isinstance(no, Refused) else [f"budget of the {no.which}"]
         with bench.workspace.store.transaction("plan-refused") as write:
@@ -96,13 +97,13 @@ def plan(bench: Bench, name: str, together: bool = False) -> Planned:
         raise
 
 
-def _plan(bench: Bench, name: str, together: bool) -> Planned:
+def _plan(bench: Bench, name: str, together: bool, groups: bool) -> Planned:
     workspace = bench.workspace
     bench.progress("decide")
     prepared = prepare(workspace, name)
     spec, contract, policy = prepared.spec, prepared.contract, prepared.policy
     _few_enough(prepared)
-    _judged(prepared, together)
+    _judged(prepared, together and not groups)
     bench.progress("budget")
     if not _begun(workspace, prepared):
         _afford(workspace, prepared)
@@ -261,14 +262,14 @@ def _begun(workspace: Workspace, prepared: Prepared) -> bool:
     return any(answers.cut_short(workspace, build.id) for build in found)
 
 
-def _judged(prepared: Prepared, together: bool) -> None:
-    """Verdicts are told by what is shown: where nothing is, or partners ask nobody about groups, they are inconclusive."""
+def _judged(prepared: Prepared, unasked: bool) -> None:
+    """Verdicts are told by what is shown: where nothing is, or partners ask nobody about groups (`unasked`), they are inconclusive."""
     name, spec, gate_ = prepared.policy.name, prepared.spec, prepared.policy.fairness
-    if spec.private and together and spec.fairness:
+    if spec.private and unasked and spec.fairness:
         why, unless, way_out = (
-            "partners do not ask each other about groups",
+            "by their contract partners do not ask each other about groups",
             "the segment has no attribute",
-            "leave out `fairness` in the segment, or let somebody approve what is inconclusive",
+            "sign a contract with `fairness`, leave it out in the segment, or let somebody approve what is inconclusive",
         )
     elif not spec.private:
         why, unless, way_out = (

@@ -35,15 +35,16 @@ def shares_of(spec: Segment, last: Last | None = None) -> dict[str, float]:
     return shares
 
 
-def joint(model: str) -> dict[str, float]:
-    """Shares of a joint budget, by the type of its model: rules that touched rows, and groups, are each house's own to ask about; how many
-    subjects there are is asked first, as no snapshot tells it."""
-    return {name: share for name, share in SHARES[model].items() if name not in ("flags", "fairness")} | {"subjects": SUBJECTS}
+def joint(model: str, groups: bool) -> dict[str, float]:
+    """Shares of a joint budget, by the type of its model: rules that touched rows are each house's own to ask about, and `groups` are asked
+    about where the contract names some; how many subjects there are is asked first, as no snapshot tells it."""
+    left_out = {"flags"} if groups else {"flags", "fairness"}
+    return {name: share for name, share in SHARES[model].items() if name not in left_out} | {"subjects": SUBJECTS}
 
 
-def joint_trained(model: str) -> float:
+def joint_trained(model: str, groups: bool) -> float:
     """What training gets of a joint μ², as `trained` says it of a build."""
-    fitted, own = SHARES[model], joint(model)
+    fitted, own = SHARES[model], joint(model, groups)
     return own["train"] / sum(own.values()) * sum(fitted.values()) / fitted["train"]
 
 

@@ -308,7 +308,7 @@ def bounded(bench: Bench, plan: Planned, people: People, run: Run) -> tuple[Plan
     return replace(plan, prepared=replace(prepared, spec=told, written=spec)), replace(people, features=features_, raw={})
 
 
-def groups(bench: Bench, plan: Planned, people: People) -> NDArray[np.int16]:
+def groups(bench: Bench, plan: Reading, people: People) -> NDArray[np.int16]:
     """(n_subjects, n_attributes) index of each attribute's group, -1 unknown: read for the fairness purpose, by its own admission."""
     prepared, workspace = plan.prepared, bench.workspace
     spec, contract, policy = prepared.spec, prepared.contract, prepared.rules

@@ -33,6 +33,8 @@ from audit import dsse
 from audit.checkpoint import Signer, Verifier
 from audit.joint_verify import CONTRACT
 from audit.merkle import IntegrityError
+from federated.groups import Fairness
+from governance.accounting import RESERVED_DRAWS
 from governance.grid import GRID
 from policies.contract import MAX_SUBJECTS, Name
 from policies.documents import Digest, Document, refuse
@@ -114,11 +116,12 @@ class Collaboration(Document):
     colluders: int = Field(0, ge=0, description="partners that may pool what they see with each other and with the coordinator")
     presence: int = Field(1, ge=1, description="partners at which one subject may be present: sensitivity grows as much")
     cohort_floor: int = Field(0, ge=0, description="fewest subjects, at all partners together, of a segment that is told of")
+    fairness: Fairness | None = Field(None, description="groups that must fare alike; without it nobody is asked about any")
     expires: dt.date = Field(description="last day, in UTC, on which a round may begin")
 
     def canonical(self) -> bytes:
-        """Canonical JSON (RFC 8785), which is what is signed."""
-        return rfc8785.dumps(self.model_dump(mode="json", by_alias=True))
+        """Canonical JSON (RFC 8785), which is what is signed. What nothing is said of groups is left out, as in contracts before them."""
+        return rfc8785.dumps(self.model_dump(mode="json", by_alias=True, exclude=set() if self.fairness else {"fairness"}))
 
     @property
     def identities(self) -> tuple[Verifier, ...]:
@@ -156,6 +159,15 @@ class Collaboration(Document):
             yield f"`presence` must not exceed the partners, got `{self.presence}`, expected at most {n}"
         if n * self.max_subjects * GRID > ROOM:
             yield f"`max_subjects` must leave room for noise, got `{self.max_subjects}`, expected at most {ROOM // GRID // n}"
+        if self.fairness and self.clip < (bound := self.fairness.bound(len(self.features))):
+            yield f"`clip` must allow what is asked of groups, got `{self.clip:g}`, expected at least {bound:.4g}"
+        if self.fairness and (most := self.fairness.numbers(self._cells)) > RESERVED_DRAWS:
+            yield f"`fairness` must fit one answer, got {most:,} numbers, expected at most {RESERVED_DRAWS:,}: fewer attributes or groups"
+
+    @property
+    def _cells(self) -> int:
+        """Numbers of a group in a table: of each part, of outliers and of none; or selected or not, by label or not seen, with scores."""
+        return self.model.most + 2 if isinstance(self.model, Clusters) else 12
 
     @model_validator(mode="after")
     def _can_be_summed(self) -> Self:
@@ -183,7 +195,7 @@ def _twice(names: Iterable[str]) -> list[str]:
 
 def read_collaboration(data: bytes, name: str) -> Collaboration:
     """The contract that YAML holds; `name` is the file's in messages. Raises DocumentError."""
-    return read(data, name, Collaboration, ((Vocabulary.USE, "purpose", False),))
+    return read(data, name, Collaboration, ((Vocabulary.USE, "purpose", False), (Vocabulary.USE, "fairness/purpose", False)))
 
 
 def proposed(contract: Collaboration) -> bytes:

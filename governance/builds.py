@@ -25,6 +25,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, NewType
 
 from sqlmodel import Session, col, select
@@ -184,9 +185,9 @@ def quarantine(
     return _move(transaction, build, Status.QUARANTINED, facts, lasts, **evidence)
 
 
-def refuse(transaction: Transaction, build: BuildId, rules: tuple[str, ...]) -> Build:
-    """A gate said no, by these rules; nothing will be released. Raises BuildError."""
-    return _move(transaction, build, Status.REFUSED, {"rules": list(rules)}, rules=list(rules))
+def refuse(transaction: Transaction, build: BuildId, rules: tuple[str, ...], facts: Mapping[str, Any] = MappingProxyType({})) -> Build:
+    """A gate said no, by these rules; nothing will be released. `facts`: what may be known of it all the same. Raises BuildError."""
+    return _move(transaction, build, Status.REFUSED, {**facts, "rules": list(rules)}, rules=list(rules))
 
 
 def fail(transaction: Transaction, build: BuildId, code: str) -> Build:

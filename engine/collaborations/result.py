@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from audit import verify
 from audit.clusters_page import Clusters
 from audit.explanation_page import Explanation
+from audit.fairness import FairnessFinding, Verdict, worst
 from audit.report import Count, Figure, Profile, Propensity
 from audit.uplift_page import Uplift
 from audit.value_page import Value
@@ -68,10 +69,18 @@ class Result:
     clusters: Clusters | None = None
     value: Value | None = None
     uplift: Uplift | None = None
+    fairness: tuple[FairnessFinding, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The worst verdict about groups; None where the contract names none."""
+        return worst(self.fairness) if self.fairness else None
 
     def canonical(self) -> bytes:
-        """Canonical JSON, as of passports: RFC 8785 has no whole numbers from 2^53 on, which models have."""
-        return verify.canonical(_adapter().dump_python(self, mode="json"))
+        """Canonical JSON, as of passports: RFC 8785 has no whole numbers from 2^53 on, which models have. Without `fairness` where nobody
+        was asked about groups, as in results before there were any."""
+        plain = _adapter().dump_python(self, mode="json")
+        return verify.canonical(plain if self.fairness else {name: each for name, each in plain.items() if name != "fairness"})
 
     @classmethod
     def parse(cls, raw: bytes) -> Result:
@@ -88,7 +97,8 @@ class Result:
 def told(result: Result) -> Outcome:
     """What partners are told of it."""
     parts = [JointPart.model_validate(part.as_facts()) for part in result.parts]
-    return Outcome(model=json.loads(verify.canonical(result.model)), parts=parts, headline=result.headline, utility=_figures(result))
+    model = json.loads(verify.canonical(result.model))
+    return Outcome(model=model, parts=parts, headline=result.headline, utility=_figures(result), fairness=result.fairness)
 
 
 def _figures(result: Result) -> dict[str, float]:

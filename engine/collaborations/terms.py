@@ -23,6 +23,7 @@ SHARES = {
     "curve": "how good scores are",
     "profiles": "what segments are like",
     "sizes": "how large segments are",
+    "fairness": "how groups fare, and how well features would tell them",
 }
 
 
@@ -35,6 +36,7 @@ def lines(contract: Collaboration) -> Iterator[tuple[str, str]]:
     elif isinstance(contract.label, Condition):
         yield "Label", f"true if {contract.label.meaning}"
     yield "Privacy", f"all rounds together cost a subject at most ε {contract.privacy.epsilon:g} at δ {small(contract.privacy.delta)}"
+    yield from _groups(contract)
     yield "Rounds", f"at most {contract.rounds:,}, aborted ones too; none begins after {contract.expires:%Y-%m-%d} (UTC)"
     yield "May collude", _colluding(n, colluders)
     yield (
@@ -62,11 +64,23 @@ def lines(contract: Collaboration) -> Iterator[tuple[str, str]]:
 
 def prices(contract: Collaboration) -> Iterator[tuple[str, float, float]]:
     """(what is asked, share of the budget, ε that it alone costs a subject at each partner)."""
-    grants, sharing = whole(contract).split(**shares.joint(contract.model.type)), Sharing.of(contract)
+    grants, sharing = whole(contract).split(**shares.joint(contract.model.type, contract.fairness is not None)), Sharing.of(contract)
     total = sum(grant.mu_squared for grant in grants.values())
     for name, grant in grants.items():
         alone = epsilon_of(grant.mu_squared * sharing.factor, RESERVED_DRAWS, contract.privacy.delta)
         yield SHARES[name], float(grant.mu_squared / total), alone
+
+
+def _groups(contract: Collaboration) -> Iterator[tuple[str, str]]:
+    """Of a contract that says nothing of groups nothing is said, as nobody is asked."""
+    if (fairness := contract.fairness) is None:
+        return
+    for name, each in fairness.attributes.items():
+        yield f"Fairness by {name}", f"{each.meaning}: {', '.join(each.groups)}"
+    least, most = percent(fairness.min_ratio), percent(fairness.max_gap)
+    fair = f"where a group is chosen at least {least} as often as any other, and errors and calibration differ by {most} at most"
+    yield "Fair", f"{fair}; what becomes of another verdict, each partner's own policy says"
+    yield "Read for that", f"for {fairness.purpose} alone, of whom a partner's policy and consent allow it"
 
 
 def bounds(measured: Measured) -> str:

@@ -79,10 +79,13 @@ def run(
     with desk(as_json, where) as at:
         from engine.bench import Bench
         from engine.partners import serving, views
+        from governance.builds import Status
 
         workspace = at.workspace(Action.BUILD)
         served = serving.serve(Bench.at(workspace, at.display.note), name, link, ca)
         at.display.result(*views.served(workspace, name, served))
+        if served.build is not None and served.build.status is Status.REFUSED:
+            raise typer.Exit(Exit.FAIRNESS)
 
 
 def prove(

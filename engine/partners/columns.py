@@ -31,13 +31,16 @@ _MADE_UP = (1, 2, 3)
 """Numbers of made-up subjects: parameters with a row for each of so many subjects fit one of these at most, unless they are for all."""
 
 
-def shapes(spec: Segment, model: bytes) -> Mapping[str, tuple[int, ...]]:
-    """Of each column, without the subjects; public. Raises DoorError for a model that is none for these features."""
+def shapes(spec: Segment, model: bytes, attributes: int = 0) -> Mapping[str, tuple[int, ...]]:
+    """Of each column, without the subjects; public. `attributes`: of the contract. Raises DoorError for a model that is none for these
+    features."""
     found: dict[str, tuple[int, ...]] = {"features": (len(spec.features),), "part": (), "flags": (len(FLAGS),)}
     if spec.label is not None:
         found["label"] = ()
     if spec.treatment is not None:
         found["treatment"] = ()
+    if attributes:
+        found["groups"] = (attributes,)
     nobody = np.zeros((0, len(spec.features)), np.int32)
     try:
         return found | {name: column.shape[1:] for name, column in _modelled(model, nobody).items()}

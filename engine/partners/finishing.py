@@ -1,10 +1,11 @@
 """The end of a collaboration at a partner: the joint model assigns its own people, and what comes of that is a build like any other.
 
-    outcome ──admit──> features ──assign──> quarantine ──approval──> release
+    outcome ──fairness gate──> admit──> features ──assign──> quarantine ──approval──> release
 
 Policy and consent are asked anew, for the people of now, whether or not their rows were in a round. Nothing is counted here, so no size
 of a part at home is shown: figures and names are those that partners learned together, and were released. Approvals, release, export,
-sweep, recall and erasure are those of every build; the passport names the contract and the head of this partner's transcript.
+sweep, recall and erasure are those of every build; the passport names the contract and the head of this partner's transcript. Where the
+contract names groups, the policy's gate judges by what all partners found together, as it does by a build's own findings.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ import pyarrow as pa
 
 from audit import passport as passports
 from audit.commitments import Commitments
-from engine import models, outcome, reports
+from audit.fairness import Verdict
+from engine import described_fairness, models, outcome, reports
+from engine.assessment import GATE, decided
 from engine.bench import Bench
 from engine.learning import NOBODY
 from engine.outcome import Outcome, OutcomeError
 from engine.partners import identity
 from engine.partners.attendance import trained
 from engine.partners.columns import modelled
+from engine.partners.groups import about
 from engine.partners.home import Taking, unchanged
 from engine.prepared import Prepared
 from engine.quarantine import common_facts, costs_of, keeping, membership, passport_of
@@ -44,7 +48,8 @@ FORECAST = "what partners learn together is forecast by whoever asks them all"
 
 
 def finish(bench: Bench, taking: Taking, told: bytes, head: Digest) -> Build:
-    """From the outcome to quarantine, and to release where nobody has to approve; once: a build that has ended stays as it is.
+    """From the outcome to quarantine, and to release where nobody has to approve, or to a refusal by the fairness gate, before a row is
+    read; once: a build that has ended stays as it is.
 
     `head`: of the transcript until then. Raises OutcomeError for what is none, RefusedError where the documents are not those of the
     plan or do not allow it today, and faults; then the build is still open. Neither of the first two depends on a row.
@@ -59,8 +64,15 @@ def finish(bench: Bench, taking: Taking, told: bytes, head: Digest) -> Build:
             raise OutcomeError("another outcome came before")
         return build
     _fits(came, len(prepared.spec.features))
+    if not about(came.fairness, [part.name for part in came.parts], taking.agreed.contract):
+        raise OutcomeError("what this outcome says of groups is not about those of the contract")
     if not unchanged(workspace, taking.plan):
         raise RefusedError(Code.REFUSED)
+    does = decided(prepared, _verdict(prepared, came))
+    if does is Decided.REFUSE:
+        with workspace.store.transaction("build-failed") as write:
+            budget.settle(write, taking.reservation.id)
+            return builds.refuse(write, build.id, (GATE,), _told(taking, came))
     bench.progress("the joint model came: assign")
     admission, people = gathered(bench, taking)
     assigned = modelled(came.model, people.features)["segment"]
@@ -68,7 +80,7 @@ def finish(bench: Bench, taking: Taking, told: bytes, head: Digest) -> Build:
     members = membership(people.subjects, assigned, [part.name for part in came.parts])
     everybody = pa.chunked_array([trained(workspace, build.id)], pa.string()).combine_chunks()
     bench.progress("quarantine")
-    required = _required(prepared)
+    required = required_approvals(prepared.policy, prepared.spec.model.type, at_least=int(does is Decided.APPROVE))
     retention = prepared.policy.retention
     with keeping(workspace, build, prepared, admission, members, everybody) as kept:
         facts = _facts(taking, came, required)
@@ -94,27 +106,17 @@ def _fits(came: Outcome, width: int) -> None:
         raise OutcomeError("the model of this outcome cannot be applied to the segment's features")
 
 
-def _required(prepared: Prepared) -> int:
-    gate = prepared.policy.fairness
-    asks = bool(prepared.spec.fairness) and gate is not None and gate.on_inconclusive is Decided.APPROVE
-    return required_approvals(prepared.policy, prepared.spec.model.type, at_least=int(asks))
+def _verdict(prepared: Prepared, came: Outcome) -> Verdict | None:
+    """Of all partners together; where the contract asks about no groups, those that the segment declares are inconclusive."""
+    return came.verdict or (Verdict.INCONCLUSIVE if prepared.spec.fairness else None)
 
 
-def _facts(taking: Taking, came: Outcome, required: int) -> dict[str, Any]:
-    """What may be known of the build. Sizes are those of all partners, and say nothing of the people here."""
-    prepared, snapshot = taking.prepared, taking.snapshot
-    spec, joint = prepared.spec, taking.agreed
-    told = came.facts
-    return common_facts(prepared, required) | {
-        "snapshot": {"id": snapshot.id, "admitted": snapshot.admitted, "sigma": snapshot.sigma},
-        "parts": [part | {"size": None, "sigma": None, "share": None, "withheld": _withheld(part, taking)} for part in told["parts"]],
-        "headline": f"learned with {len(joint.contract.partners)} partners: {came.headline}",
-        "utility": told["utility"],
-        "verdict": None,
-        "fairness": [],
-        "privacy": {"epsilon": spec.asked.epsilon, "delta": spec.asked.delta},
-        "forecast": FORECAST,
-        "released_model": came.model,
+def _told(taking: Taking, came: Outcome) -> dict[str, Any]:
+    """What may be known of the outcome, whatever becomes of the build."""
+    joint, told = taking.agreed, came.facts
+    return {
+        "verdict": came.verdict.value if came.verdict else None,
+        "fairness": told.get("fairness", []),
         "joint": {
             "collaboration": joint.contract.name,
             "contract": joint.digest,
@@ -123,6 +125,26 @@ def _facts(taking: Taking, came: Outcome, required: int) -> dict[str, Any]:
             "outcome": came.digest(),
         },
     }
+
+
+def _facts(taking: Taking, came: Outcome, required: int) -> dict[str, Any]:
+    """What may be known of the build. Sizes are those of all partners, and say nothing of the people here."""
+    prepared, snapshot = taking.prepared, taking.snapshot
+    spec, joint = prepared.spec, taking.agreed
+    told = came.facts
+    return (
+        common_facts(prepared, required)
+        | _told(taking, came)
+        | {
+            "snapshot": {"id": snapshot.id, "admitted": snapshot.admitted, "sigma": snapshot.sigma},
+            "parts": [part | {"size": None, "sigma": None, "share": None, "withheld": _withheld(part, taking)} for part in told["parts"]],
+            "headline": f"learned with {len(joint.contract.partners)} partners: {came.headline}",
+            "utility": told["utility"],
+            "privacy": {"epsilon": spec.asked.epsilon, "delta": spec.asked.delta},
+            "forecast": FORECAST,
+            "released_model": came.model,
+        }
+    )
 
 
 def _withheld(part: Mapping[str, Any], taking: Taking) -> bool:
@@ -140,5 +162,6 @@ def _passport(bench: Bench, taking: Taking, came: Outcome, commitments: Commitme
     return replace(
         passport_of(prepared, taking.build, commitments, snapshot, costs_of(workspace, snapshot.reservation), cost),
         utility=dict(came.utility),
+        fairness=described_fairness.evidence(came.fairness),
         joint=passports.Joint(joint.contract.name, joint.digest.removeprefix("sha256:"), (me,)),
     )

@@ -16,7 +16,7 @@ from fractions import Fraction
 
 from engine.bench import Bench
 from engine.gates import Refused
-from engine.partners import columns, faults
+from engine.partners import columns, faults, groups
 from engine.partners.attendance import Attendance
 from engine.planning import prepare
 from engine.prepared import Prepared
@@ -75,7 +75,7 @@ class PartnerHome:
 
     def shapes(self, model: bytes) -> Mapping[str, tuple[int, ...]]:
         """See `Home.shapes`."""
-        return columns.shapes(self.taking.prepared.spec, model)
+        return columns.shapes(self.taking.prepared.spec, model, groups.count(self.taking.agreed.contract))
 
     def willing(self, asked: Asked) -> bool:
         """See `Home.willing`."""
@@ -85,7 +85,10 @@ class PartnerHome:
     def rows(self, asked: Asked) -> Mapping[str, Column]:
         """See `Home.rows`."""
         with faults.kept(self.bench.workspace):
-            return columns.columns(self.attendance.people(asked.number), asked.model)
+            people = self.attendance.people(asked.number)
+            return columns.columns(people, asked.model) | groups.columns(
+                self.bench, self.taking, self.taking.agreed.contract, people, asked
+            )
 
     def spent(self) -> Fraction:
         """μ² that was charged so far."""

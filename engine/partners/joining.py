@@ -13,6 +13,7 @@ from typing import Any
 
 from audit.merkle import IntegrityError
 from engine.partners import identity
+from engine.partners.groups import unlike
 from engine.parts import unit_of
 from engine.planning import prepare
 from engine.prepared import Prepared
@@ -101,6 +102,10 @@ def fitting(workspace: Workspace, contract: Agreed, segment: str) -> Prepared:
     spec = workspace.segment(segment)
     problems: list[Problem] = []
     tables = workspace.contract(spec.dataset).tables
+    for folder, name, path, got, expected in unlike(
+        contract.contract, spec, workspace.contract(spec.dataset), workspace.policy(spec.policy)
+    ):
+        problems += workspace.complaint(folder, name, path, got, f"{expected}, as `{contract.contract.name}` says").problems
     for path, got, expected in differences(contract.contract, spec, tables):
         problems += workspace.complaint("segments", segment, path, got, f"{expected}, as `{contract.contract.name}` says").problems
     most, here = contract.contract.max_subjects, workspace.contract(spec.dataset).subject.max_subjects

@@ -104,9 +104,9 @@ def taking_part(bench: Bench, name: str, finished: Callable[[Build], None] = lam
 
 
 def _ended(taking: Taking, left: TranscriptFile) -> None:
-    """Raises EndedError where nothing is left to be said: not even that the outcome came."""
+    """Raises EndedError where nothing is left to be said: not even that the outcome came, which a gate that refused it knows too."""
     build, name = taking.build, taking.agreed.contract.name
-    if left.ended or build.status in (Status.REFUSED, Status.FAILED):
+    if left.ended or (build.status in (Status.REFUSED, Status.FAILED) and "joint" not in build.facts):
         raise EndedError(f"collaboration `{name}` has ended, its build is {build.status}: consentric segments show {build.id}")
 
 
@@ -159,7 +159,7 @@ def _begin(bench: Bench, joined: Partnership, contract: Agreed) -> Taking:
     """Plan, reserve what the contract asks for, and write the intent down, all before anything is asked."""
     bench.progress(f"begin with segment `{joined.segment}`")
     prepared = joining.fitting(bench.workspace, contract, joined.segment)
-    made = plan(bench, joined.segment, together=True)
+    made = plan(bench, joined.segment, together=True, groups=contract.contract.fairness is not None)
     spec, policy = prepared.spec, prepared.policy
     with bench.workspace.store.transaction("build-intent") as write:
         pinned = builds.find_plan(write.session, made.id)

@@ -14,6 +14,7 @@ from engine.partners.serving import Served
 from engine.workspace import Workspace, WorkspaceError
 from federated import transcript as transcripts
 from federated.transcript import END, Entry
+from governance.builds import Status
 from policies.documents import Digest
 
 COLUMNS = ("entry", "round", "step", "payload", "bytes", "refused", "μ²", "ε so far")
@@ -26,6 +27,9 @@ def served(workspace: Workspace, name: str, done: Served) -> tuple[dict[str, Any
         told = f"stopped {when}; consentric partner run {name} goes on"
         return {"collaboration": name, "rounds": done.rounds, "ended": False}, told
     data, text = views.built(workspace, done.build)
+    if done.build.status is Status.REFUSED:
+        found = "; ".join(f"{each['attribute']}: {each['verdict']}, {each['reason']}" for each in done.build.facts["fairness"])
+        text += f"\nthe fairness verdict of all partners is {done.build.facts['verdict']}, and the policy refuses that: {found}"
     return {"collaboration": name, "rounds": done.rounds, "ended": True, **data}, text
 
 

@@ -9,10 +9,18 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from engine import assess, bounds, curves, group_tables
+from audit.fairness import Bounds, FairnessFinding
+from engine import assess, bounds, curves, described_fairness, group_tables
+from engine.described_fairness import Declared
+from engine.parts import Part as Segment
+from engine.scale import Scale
 from engine.trainers import clusters, projecting
+from engine.trainers.logistic import LogisticModel
+from engine.training import Trained
+from engine.wanted import Meant, Wanted
 from governance.door import Array, Cohort, Grant, LocalCohort, MemoryMeter, Part, Query, registered
 from governance.noise import NoiseSource
+from policies.segment import Propensity
 from tests.fakes import ZeroNoise
 from tests.partners import Pooled, agreement, cohort, noises, parted
 from tests.trainers import TRAINERS, Trainer, population
@@ -63,6 +71,28 @@ def test_a_partner_in_a_process_of_its_own_knows_every_step_through_a_projection
     plain = {step for step in known if not step.startswith("projected/")}
     assert {"clusters.lloyd", "clusters.sizes", "clusters.covariance"} <= plain
     assert known - plain == {f"projected/{step}" for step in plain}
+
+
+def test_groups_are_judged_by_the_same_bits() -> None:
+    """Tables with a crossing, means, and how often a rule names each group, in three rounds; then whatever follows of them."""
+    features = {f"f{place}": Meant(Scale(0.0, 1.0, False)) for place in range(6)}
+    wanted = Wanted("joint", Propensity(type="propensity", top=0.3), features, None, 0, 3_000.0, "")
+    trained = Trained(model=LogisticModel(np.zeros(7), 3_000.0, 5.0, np.zeros(7), np.zeros(6)), threshold=1 << 15)
+    declared = Declared({"age": ("young", "old"), "home": ("town", "country")}, Bounds())
+    part = Segment("likely", "likely ones", 900.0, 5.0, 0.3, False)
+    shapes = assess.Noisy(np.full((2, 6, assess.PROFILE_BINS), 150.0), 2.0)
+
+    def judged(of: Cohort, grant: Grant) -> tuple[FairnessFinding, ...]:
+        return described_fairness.judged(declared, wanted, trained, of, grant, ZeroNoise(), [part], shapes)
+
+    rows = {**ASSESSED, "segment": np.where(ASSESSED["segment"] == 0, 0, -1)}
+    joint, grant, meters = cohort(agreement(3, 6), parted(rows, SIZES), Fraction(1))
+    meter = MemoryMeter(Fraction(1))
+    alone = Noised(LocalCohort(rows, meter), Pooled(noises(3)))
+    found = judged(joint, grant)
+    assert found == judged(alone, meter.grant()) and [each.attribute for each in found] == ["age", "home", "age × home"]
+    assert all(each.groups for each in found) and found[0].proxy is not None
+    assert [each.spent for each in meters] == [meter.spent] * 3 and len(meter.spent) == 3
 
 
 GENERATOR = np.random.default_rng(8)

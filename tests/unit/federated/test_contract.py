@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -12,7 +14,10 @@ import yaml
 from pydantic import ValidationError
 
 from audit import dsse
+from engine import group_tables
 from federated.contract import ROOM, Collaboration, ContractError, agreed, join, read_collaboration, sign
+from federated.groups import Fairness
+from governance.door import Part
 from governance.grid import GRID
 from policies.documents import Digest
 from policies.parsing import DocumentError
@@ -64,6 +69,13 @@ def test_the_validator_is_the_design_s_and_leaves_two_honest_partners() -> None:
     assert accepted == {(n, t, d, c) for n, t, d, c in THRESHOLDS if (t == n and c <= n - 2 if d == 0 else t <= n - d and 2 * t > n + c)}
 
 
+AGES: dict[str, Any] = {
+    "purpose": "analytics.reporting",
+    "attributes": {"age": {"meaning": "below or above 40", "groups": ["young", "old"]}},
+}
+MANY = {"meaning": "anything", "groups": [f"group {number}" for number in range(400)]}
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -82,10 +94,36 @@ def test_the_validator_is_the_design_s_and_leaves_two_honest_partners() -> None:
         ({"features": {"spend": {"meaning": "x", "bounds": ["1", "1"]}}}, "must ascend"),
         ({"clip": float("nan")}, "clip"),
         ({"rounds": 0}, "rounds"),
+        ({"fairness": {**AGES, "attributes": {}}}, "at least 1"),
+        ({"fairness": {**AGES, "attributes": {"age": {"meaning": "age", "groups": ["young"]}}}}, "at least 2"),
+        ({"fairness": {**AGES, "attributes": {"age": {"meaning": "age", "groups": ["a", "a"]}}}}, "must differ, got `a` more than once"),
+        ({"fairness": AGES, "clip": 1.0}, "`clip` must allow what is asked of groups, got `1`, expected at least 1.414"),
+        ({"fairness": {**AGES, "attributes": {name: MANY for name in "abcdefgh"}}}, "`fairness` must fit one answer"),
     ],
 )
 def test_what_is_refused(changed: dict[str, Any], said: str) -> None:
     assert said in refused(3, **changed)
+
+
+def test_a_contract_that_names_no_groups_has_the_digest_that_it_had_before_contracts_could() -> None:
+    assert contract(3).digest() == "sha256:7d3c70a16e93442d112e985bf2a5d41ea069d79d18a1e0505d4b4185d634482f"
+    assert b"fairness" not in contract(3).canonical() and b"fairness" in contract(3, fairness=AGES).canonical()
+    with pytest.raises(DocumentError, match=r"joint\.yaml:\d+: fairness\.purpose: not a data use of fideslang, got `fair.play`"):
+        read(fairness={**AGES, "purpose": "fair.play"})
+
+
+@pytest.mark.parametrize("sizes", [(2,), (2, 3), (5, 2, 2, 4)])
+@pytest.mark.parametrize("features", [1, 12])
+def test_the_clip_allows_every_question_about_groups_and_an_answer_has_room(sizes: tuple[int, ...], features: int) -> None:
+    fairness = Fairness.model_validate(
+        {**AGES, "attributes": {f"a{n}": {"meaning": "any", "groups": tuple(map(str, range(size)))} for n, size in enumerate(sizes)}}
+    )
+    places = range(len(sizes))
+    asked = group_tables.Asked(sizes, (*((place,) for place in places), *combinations(places, 2)), 2, Part.HOLDOUT)
+    bounds = asked.bound, math.sqrt(len(sizes) * (1 + features)), math.sqrt(len(sizes))
+    assert fairness.bound(features) == pytest.approx(max(bounds))
+    numbers = len(asked.blocks) * (max(map(asked.groups, asked.blocks)) * asked.outcomes * asked.states + 1) * 2
+    assert fairness.numbers(asked.outcomes * asked.states * 2) >= max(numbers, len(sizes) * max(sizes) ** 2)
 
 
 def test_the_sum_without_noise_fits_the_ring() -> None:
@@ -103,12 +141,12 @@ def changes(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path]
 
 
-WHOLE = json.loads(contract(3, label=None).canonical())
+WHOLE = json.loads(contract(3, label=None, fairness=AGES).canonical())
 
 
 @pytest.mark.parametrize("path", changes(WHOLE), ids=lambda path: ".".join(map(str, path)))
 def test_any_changed_field_is_another_contract_and_nobody_accepts_it(path: tuple[Any, ...]) -> None:
-    made = contract(3)
+    made = contract(3, fairness=AGES)
     envelope = join(sign(made, signer) for signer in signers(3))
     document = json.loads(made.canonical())
     inner = document
