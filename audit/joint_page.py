@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from audit import pages, plots, wording
+from audit import fairness_page, pages, plots, wording
 from audit.clusters_page import Clusters
 from audit.explanation_page import Explanation
-from audit.report import Command, Count, Figure, Part, Profile, Propensity
+from audit.fairness import worst
+from audit.report import Command, Count, Fairness, Figure, Part, Profile, Propensity
 from audit.uplift_page import Uplift
 from audit.value_page import Value
 
@@ -72,6 +73,7 @@ class JointReport:
     value: Value | None = None
     uplift: Uplift | None = None
     explanation: Explanation = field(default_factory=Explanation)
+    fairness: Fairness | None = None
 
     @property
     def silent(self) -> tuple[str, ...]:
@@ -82,4 +84,4 @@ class JointReport:
 def render(report: JointReport) -> str:
     """The page. Autoescaped: nothing in the report can become markup."""
     filters = (wording.count, wording.number, wording.percent, wording.interval, wording.small, wording.sentence, wording.minus)
-    return pages.template("joint.html", *filters, plots=plots).render(report=report)
+    return pages.template("joint.html", *filters, plots=plots, worst=worst, fairness_page=fairness_page).render(report=report)

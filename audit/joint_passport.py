@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,9 +20,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from audit import dsse, joint_verify, verify
 from audit.checkpoint import Signer, Verifier
+from audit.fairness import Verdict
 from audit.joint_verify import PREDICATE_TYPE
 from audit.merkle import IntegrityError
-from audit.passport import LogProof, Privacy
+from audit.passport import FairnessVerdict, LogProof, Privacy
+from audit.proxies import MEASURE as PROXY
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ class Share:
 @dataclass(frozen=True, slots=True)
 class JointPassport:
     """Digests are SHA-256 in hexadecimal. `outcome`: of what partners were told, the model in it; `privacy`: what the questions cost a
-    subject at each partner where it is; `silent`: partners who have not acknowledged the model."""
+    subject at each partner where it is; `silent`: partners who have not acknowledged the model; `fairness`: of the groups that the contract
+    names, empty where it names none."""
 
     collaboration: str
     contract: str
@@ -52,6 +55,7 @@ class JointPassport:
     silent: tuple[str, ...]
     privacy: Privacy
     utility: Mapping[str, float]
+    fairness: tuple[FairnessVerdict, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,13 @@ def parse(raw: bytes) -> JointPassport:
 def digest(passport: JointPassport) -> str:
     """SHA-256 of `dump`, in hexadecimal."""
     return hashlib.sha256(dump(passport)).hexdigest()
+
+
+def verdicts(passport: JointPassport) -> Iterator[tuple[str, str]]:
+    """The worst of each attribute, and of each crossing that was judged; how well features tell groups decides nothing."""
+    for attribute in dict.fromkeys(row.attribute for row in passport.fairness):
+        said = {row.verdict for row in passport.fairness if row.attribute == attribute and row.measure != PROXY}
+        yield attribute, next(verdict for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS) if verdict in said)
 
 
 def issue(passport: JointPassport, proof: LogProof, signed: Signed, signer: Signer) -> bytes:
@@ -137,4 +148,6 @@ def _statement(envelope: bytes) -> dict[str, Any]:
 def _plain(passport: JointPassport) -> dict[str, Any]:
     plain: dict[str, Any] = _PASSPORT.dump_python(_PASSPORT.validate_python(asdict(passport)), mode="json")
     del plain["privacy"]["block"]
+    if not passport.fairness:  # as in passports before contracts could name groups
+        del plain["fairness"]
     return plain

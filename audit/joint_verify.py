@@ -69,7 +69,8 @@ def verify_joint(envelope: bytes, trust: Trust | Key) -> str:
     (1) A key of the log signed it, as a joint passport; (2) the log holds the entry that releases this very passport; (3) the contract has
     the digest that it names, and every partner of the contract signed that; (4) all partners of the contract are there, with their keys,
     as one that signed for the model or as one that has not; (5) each signed for this contract, this model, the head and the charge that
-    are shown, and charged no less than it answered for; (6) charges add up to an ε that the contract allows, in no more rounds.
+    are shown, and charged no less than it answered for; (6) charges add up to an ε that the contract allows, in no more rounds;
+    (7) fairness verdicts are about the attributes that the contract names, each of its groups, and about no other.
     """
     trust = Trust((trust,)) if isinstance(trust, Key) else trust
     statement = json.loads(unseal(json.loads(envelope), PAYLOAD_TYPE, trust.signing()))
@@ -79,6 +80,7 @@ def verify_joint(envelope: bytes, trust: Trust | Key) -> str:
     _, _, entry = verify_proof(envelope, trust)
     contract = _agreed(signed["contract"], passport["contract"])
     problems = [*_released(passport, entry, statement["subject"]), *_partners(passport, contract), *_cost(passport, contract)]
+    problems += _groups(passport, contract)
     shares, acknowledged = passport["partners"], signed["acknowledged"]
     for share, said in zip(shares, acknowledged, strict=True):
         problems += [f"partner `{share['name']}` {problem}" for problem in _signed(share, said, passport)]
@@ -143,6 +145,17 @@ def _cost(passport: dict[str, Any], contract: dict[str, Any]) -> Iterator[str]:
         yield f"it cost more than its contract allows, ε {allowed['epsilon']} at δ {allowed['delta']}"
     if contract["dropouts"] == 0 and any(exact(share["missed"]) for share in passport["partners"]):
         yield "a partner was lost in a round, and the contract has no round without one"
+
+
+def _groups(passport: dict[str, Any], contract: dict[str, Any]) -> Iterator[str]:
+    """A crossing of two attributes may be left out, where it was too fine to be asked for."""
+    named = {name: {*each["groups"]} for name, each in contract.get("fairness", {"attributes": {}})["attributes"].items()}
+    shown: dict[str, set[str]] = {}
+    for row in passport.get("fairness", []):
+        shown.setdefault(row["attribute"], set()).add(row["group"])
+    crossings = {f"{one} × {other}" for one in named for other in named}
+    if any(shown.get(name) != groups for name, groups in named.items()) or not shown.keys() <= named.keys() | crossings:
+        yield "its fairness verdicts are not about the groups of its contract"
 
 
 def _signed(share: dict[str, Any], envelope: dict[str, Any], passport: dict[str, Any]) -> Iterator[str]:

@@ -71,6 +71,7 @@ def _lines(passport: JointPassport, gone_on: Sequence[str], digest: str | None) 
         f"joint model of {passport.collaboration}, for {passport.purpose}, learned in {passport.rounds} rounds",
         f"contract sha256:{passport.contract}, signed by every partner; {compared}",
         f"model and parts as partners were told them: sha256:{passport.outcome}",
+        *(f"fairness by {attribute}: {verdict}" for attribute, verdict in passports.verdicts(passport)),
         *(
             f"  {share.name} signed for it, charged ε {number(share.epsilon)}, transcript up to sha256:{share.head}"
             + (", which goes on from there" if share.name in gone_on else "")

@@ -12,13 +12,15 @@ from audit.checkpoint import Verifier
 from audit.joint_passport import JointPassport, Share, Signed
 from audit.joint_verify import RELEASED
 from audit.passport import Charge, Privacy, prove
-from audit.report import Command, Count, Part
+from audit.report import Command, Count, Fairness, Part
 from audit.wording import number
+from engine import described_fairness
 from engine.collaborations import contracts, terms
 from engine.collaborations.result import Asked, Result, told
 from engine.files import whole_file
 from engine.parts import Part as Described
 from engine.reports import ASSURANCE, CLAIMED, WHAT
+from engine.wording import WELL_COVERED
 from engine.workspace import Workspace
 from federated.acknowledgement import Acknowledgement
 from federated.contract import Agreed, Collaboration
@@ -29,6 +31,8 @@ from governance.accounting import epsilon_of
 
 DRAFT, PASSPORT = "released.json", contracts.PASSPORT
 """In a run's folder: what the log names, and what is signed once it does."""
+
+CONSEQUENCE = "what becomes of it, each partner's own policy says at its fairness gate"
 
 
 def passport_of(agreed: Agreed, result: Result, acknowledged: Mapping[str, Acknowledgement]) -> JointPassport:
@@ -54,6 +58,7 @@ def passport_of(agreed: Agreed, result: Result, acknowledged: Mapping[str, Ackno
             transcript=tuple(_charge(contract, asked) for asked in result.asked),
         ),
         utility={figure.name: figure.value for figure in result.utility},
+        fairness=described_fairness.evidence(result.fairness),
     )
 
 
@@ -124,6 +129,7 @@ def write_page(workspace: Workspace, agreed: Agreed, result: Result, passport: J
         value=result.value,
         uplift=result.uplift,
         explanation=result.explanation,
+        fairness=Fairness(result.fairness, CONSEQUENCE, WELL_COVERED) if result.fairness else None,
     )
     path = workspace.root / "reports" / f"{contract.name}.joint.html"
     path.parent.mkdir(exist_ok=True)

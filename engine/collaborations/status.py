@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from engine import reports
 from engine.answers import empty, held
 from engine.collaborations import link, running
 from engine.collaborations.contracts import Envelope
-from engine.collaborations.result import Asked
+from engine.collaborations.result import Asked, Result
 from engine.collaborations.rounds import over
 from engine.collaborations.running import Ran
 from engine.workspace import Workspace
@@ -59,7 +60,7 @@ def status_of(workspace: Workspace, envelope: Envelope) -> Status:
         rounds = [_answered(asked) for asked in result.asked]
         have = running.acknowledged(workspace, agreed)
         silent = [verifier.name for verifier in agreed.contract.identities if verifier.name not in have]
-        told = f"the joint model is there: {result.headline}"
+        told = f"the joint model is there: {result.headline}{_fairness(result)}"
         if silent and running_now:
             told += f"; {', '.join(silent)} is being told"
         elif silent:
@@ -68,7 +69,7 @@ def status_of(workspace: Workspace, envelope: Envelope) -> Status:
             told += "; every partner has it"
         data = {name: {"epsilon": epsilon(said.spent, agreed.contract.privacy.delta), "head": said.head} for name, said in have.items()}
         asks = link.state(workspace, agreed) if silent else None
-        return _status(agreed, "learned", rounds, told, asks, {"partners": data, "silent": silent})
+        return _status(agreed, "learned", rounds, told, asks, {"partners": data, "silent": silent, "verdict": result.verdict})
     notes = running.notes(workspace, agreed)
     rounds, paid = _rounds(notes), next((str(note["said"]) for note in notes if note.get("paid")), "")
     if paid:
@@ -87,6 +88,8 @@ def ran_data(ran: Ran) -> dict[str, Any]:
         "collaboration": ran.result.name,
         "contract": ran.result.contract,
         "headline": ran.result.headline,
+        "verdict": ran.result.verdict,
+        "fairness": reports.plain(ran.result.fairness),
         "parts": [part.as_facts() for part in ran.result.parts],
         "rounds": len(ran.result.asked),
         "silent": dict(ran.silent),
@@ -98,7 +101,7 @@ def ran_data(ran: Ran) -> dict[str, Any]:
 def ran_text(agreed: Agreed, ran: Ran) -> str:
     """What came of it."""
     lines = [
-        f"{ran.result.name}: {ran.result.headline}",
+        f"{ran.result.name}: {ran.result.headline}{_fairness(ran.result)}",
         *(f"  {part.id}  {part.name}: {part.description}" for part in ran.result.parts),
         f"{len(ran.result.asked)} rounds; each partner charged at most ε {agreed.contract.privacy.epsilon:g}",
         f"report: {ran.page}",
@@ -107,6 +110,12 @@ def ran_text(agreed: Agreed, ran: Ran) -> str:
     if ran.silent:
         lines.append(f"{', '.join(ran.silent)} does not have the model yet; run again when it is there")
     return "\n".join(lines)
+
+
+def _fairness(result: Result) -> str:
+    """The verdict, where the contract names groups, and why."""
+    found = "; ".join(f"by {each.attribute} {each.verdict}: {each.reason}" for each in result.fairness)
+    return f"; fairness {result.verdict} ({found})" if found else ""
 
 
 def _status(

@@ -240,6 +240,9 @@ def _shares(archive: Archive, told: Draft, folder: Path, released: Entry) -> Non
     told.table("partners", rows, ("partner", "ε charged", "μ² charged", "its transcript until then"))
     told.say("each signed for this model and this charge", silent=[*passport.silent])
     told.say(f"all rounds cost a subject ε {passport.privacy.epsilon:.4g} at each partner where it is", epsilon=passport.privacy.epsilon)
+    for attribute, verdict in joint_passport.verdicts(passport):
+        told.say(f"fairness by {attribute}, over all partners: {verdict}")
+        told.add("fairness", {"attribute": attribute, "verdict": verdict})
     for name in passport.silent:
         told.lack(f"what `{name}` charged: it has not said that it has the model")
     told.attach(f"joint-passport-{passport.collaboration}.json", raw.decode())

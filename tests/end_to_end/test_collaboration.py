@@ -24,6 +24,11 @@ from tests.joint import LEADER, leader, opened
 from tests.partnerships import House, at_work, contract_of, courier, houses
 from tests.scenes import OFFICER, Ran, Shop, run
 
+AGES = {
+    "purpose": "analytics.reporting",
+    "attributes": {"age": {"meaning": "years of age at joining", "groups": ["young", "old"]}},
+}
+
 
 def led(root: Path, *words: str) -> Ran:
     """A command in the coordinator's workspace."""
@@ -193,7 +198,7 @@ def test_a_file_that_is_not_there_is_said_outside_a_workspace_too(tmp_path: Path
 
 
 def test_show_says_in_words_what_is_agreed(three: list[House], root: Path) -> None:
-    made = drawn_up(root, document(three, colluders=1, presence=2, cohort_floor=50))
+    made = drawn_up(root, document(three, colluders=1, presence=2, cohort_floor=50, fairness=AGES))
     said = led(root, "collaboration", "show", made.data["file"]).out
     for words in (
         "p0: has not signed yet",
@@ -201,6 +206,10 @@ def test_show_says_in_words_what_is_agreed(three: list[House], root: Path) -> No
         "may be at 2 partners",
         "fewer than 50",
         "training:",
+        "fairness by age: years of age at joining: young, old",
+        "where a group is chosen at least 80% as often as any other",
+        "read for that: for analytics.reporting alone",
+        "how groups fare, and how well features would tell them:",
         "a partner charges 6 times what the noise of a sum says",
         made.data["digest"],
     ):

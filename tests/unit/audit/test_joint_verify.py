@@ -20,7 +20,7 @@ from audit import dsse, joint_passport, joint_verify, verify
 from audit.checkpoint import Signer
 from audit.joint_passport import JointPassport, Share, Signed
 from audit.merkle import IntegrityError
-from audit.passport import Charge, LogProof, Privacy, prove
+from audit.passport import Charge, FairnessVerdict, LogProof, Privacy, prove
 from federated import acknowledgement
 from federated.acknowledgement import Acknowledgement
 from federated.contract import Agreed
@@ -232,6 +232,29 @@ def test_a_lie_is_named(evidence: Evidence, says: str, passport: JointPassport) 
     raw = sealed(statement(evidence, json.loads(joint_passport.dump(passport)), AGREED, signed), evidence.signer)
     with pytest.raises(IntegrityError, match=says):
         joint_passport.read(raw, evidence.signer.verifier)
+
+
+def test_fairness_verdicts_are_about_the_groups_that_the_contract_names(evidence: Evidence) -> None:
+    ages = {"purpose": "analytics.reporting", "attributes": {"age": {"meaning": "years", "groups": ["young", "old"]}}}
+    agreed = contract_of(4, least_partners=3, dropouts=1, fairness=ages)
+    rows = tuple(FairnessVerdict("age", "selection rate", "", group, "fail", 0.4, 0.6, 0.7) for group in ("young", "old"))
+    whole = replace(PASSPORT, contract=agreed.digest.removeprefix("sha256:"), fairness=rows)
+
+    def released(passport: JointPassport, of: Agreed) -> bytes:
+        plain = json.loads(joint_passport.dump(passport))
+        return sealed(statement(evidence, plain, of, said(passport, signers(3))), evidence.signer)
+
+    found = joint_passport.read(released(whole, agreed), evidence.signer.verifier)
+    assert found == whole and list(joint_passport.verdicts(found)) == [("age", "fail")]
+    other = replace(rows[0], attribute="income")
+    for forged, of in (
+        (replace(whole, fairness=()), agreed),
+        (replace(whole, fairness=rows[:1]), agreed),
+        (replace(whole, fairness=(*rows, other)), agreed),
+        (replace(PASSPORT, fairness=rows), AGREED),
+    ):
+        with pytest.raises(IntegrityError, match="fairness verdicts are not about the groups of its contract"):
+            joint_passport.read(released(forged, of), evidence.signer.verifier)
 
 
 @pytest.mark.parametrize("text", ["1e999999999", "-1/2", "1/0", "0.5", " 1", "1_0", "٣", "1" * 201, ""])
