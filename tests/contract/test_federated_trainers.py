@@ -9,9 +9,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from audit.fairness import Bounds, FairnessFinding
+from audit import fairness as judging
+from audit.fairness import FairnessFinding
 from engine import assess, bounds, curves, described_fairness, group_tables
-from engine.described_fairness import Declared
+from engine.collaborations.joint import declared
+from engine.partners.groups import about
 from engine.parts import Part as Segment
 from engine.scale import Scale
 from engine.trainers import clusters, projecting
@@ -78,20 +80,29 @@ def test_groups_are_judged_by_the_same_bits() -> None:
     features = {f"f{place}": Meant(Scale(0.0, 1.0, False)) for place in range(6)}
     wanted = Wanted("joint", Propensity(type="propensity", top=0.3), features, None, 0, 3_000.0, "")
     trained = Trained(model=LogisticModel(np.zeros(7), 3_000.0, 5.0, np.zeros(7), np.zeros(6)), threshold=1 << 15)
-    declared = Declared({"age": ("young", "old"), "home": ("town", "country")}, Bounds())
+    ages, homes = (
+        {"meaning": "any", "groups": ["young", "old"]},
+        {"meaning": "any", "groups": ["town", "country"]},
+    )
+    agreed = agreement(3, 6, fairness={"purpose": "analytics.reporting", "attributes": {"age": ages, "home": homes}})
+    fairness = agreed.contract.fairness
+    assert fairness is not None
     part = Segment("likely", "likely ones", 900.0, 5.0, 0.3, False)
     shapes = assess.Noisy(np.full((2, 6, assess.PROFILE_BINS), 150.0), 2.0)
 
     def judged(of: Cohort, grant: Grant) -> tuple[FairnessFinding, ...]:
-        return described_fairness.judged(declared, wanted, trained, of, grant, ZeroNoise(), [part], shapes)
+        return described_fairness.judged(declared(fairness), wanted, trained, of, grant, ZeroNoise(), [part], shapes)
 
     rows = {**ASSESSED, "segment": np.where(ASSESSED["segment"] == 0, 0, -1)}
-    joint, grant, meters = cohort(agreement(3, 6), parted(rows, SIZES), Fraction(1))
+    joint, grant, meters = cohort(agreed, parted(rows, SIZES), Fraction(1))
     meter = MemoryMeter(Fraction(1))
     alone = Noised(LocalCohort(rows, meter), Pooled(noises(3)))
     found = judged(joint, grant)
     assert found == judged(alone, meter.grant()) and [each.attribute for each in found] == ["age", "home", "age × home"]
     assert all(each.groups for each in found) and found[0].proxy is not None
+    coarse = (*found[:2], judging.unasked("age × home", "too few each", found[0].bounds))
+    assert about(found, ["likely"], agreed.contract) and about(coarse, ["likely"], agreed.contract)
+    assert not about(found[1:], ["likely"], agreed.contract) and not about(found, ["likely"], agreement(3, 6).contract)
     assert [each.spent for each in meters] == [meter.spent] * 3 and len(meter.spent) == 3
 
 

@@ -21,19 +21,21 @@ from engine.collaborations.result import Result, told
 from engine.collaborations.running import Ran
 from engine.collaborations.status import ran_text, status_of
 from engine.outcome import Outcome
-from engine.partners import joining, participation
+from engine.partners import joining, participation, views
 from engine.partners.participation import EndedError
+from engine.partners.serving import Served
 from engine.workspace import Workspace
 from federated.cohort import FederatedCohort
 from federated.contract import Agreed, Collaboration
 from federated.rounds import finish
 from governance.builds import Status
+from governance.principals import UNSAFE_VARIABLE
 from policies.parsing import DocumentError
 from tests.fakes import ZeroNoise
-from tests.joint import leader
+from tests.joint import LEADER, leader
 from tests.partnerships import NAME, House, at_work, contract_of, courier, houses, joined, signed
 from tests.partnerships import outcome as outcome_of
-from tests.scenes import CUSTOMERS, FAIR, GROUPS, OFFICER, POLICY, RETURNERS, SUBJECTS, Shop
+from tests.scenes import CUSTOMERS, FAIR, GROUPS, OFFICER, POLICY, RETURNERS, SUBJECTS, Shop, run
 
 AGES = ("young", "old")
 SEGMENT = {**RETURNERS, "model": {"type": "propensity", "top": 0.3, "learner": "logistic"}, "privacy": {"epsilon": 6.0}}
@@ -106,8 +108,20 @@ def test_everybody_is_told_the_verdict_and_the_evidence_holds(found: tuple[Works
     status = status_of(workspace, contracts.of(workspace, NAME))
     assert status.data["verdict"] == "fail" and "fairness fail (by age fail" in status.text
     assert "fairness fail (by age fail" in ran_text(agreed, ran)
+    led = {"CONSENTRIC_WORKSPACE": str(workspace.root), UNSAFE_VARIABLE: LEADER}
+    asked = run("audit", "ask", "joint-training", "--collaboration", NAME, "--json", env=led)
+    assert asked.code == 0 and asked.data["answer"]["facts"]["fairness"] == [{"attribute": "age", "verdict": "fail"}], asked
+    checked = run("collaboration", "check", str(ran.passport), "--key", workspace.keys.verifier_key)
+    assert checked.code == 0 and "fairness by age: fail" in checked.out
     page = ran.page.read_text()
-    for words in ("By age", "✕ fail", "below or above 40", "true positive rate", "Do the features stand for it?"):
+    for words in (
+        "By age",
+        "✕ fail",
+        "below or above 40",
+        "true positive rate",
+        "Do the features stand for it?",
+        "what the contract asks for",
+    ):
         assert words in page, words
     assert "<script" not in page
 
@@ -123,6 +137,8 @@ def test_each_partners_own_gate_says_what_follows(found: tuple[Workspace, list[H
     assert {row["group"] for row in json.loads(yes.facts["passport"])["fairness"]} == {*AGES}
     shown = asking.shop.run("fairness", "returners", "--json")
     assert shown.code == 0 and shown.data["verdict"] == "fail" and shown.data["findings"][0]["attribute"] == "age"
+    ended = views.served(refusing.shop.workspace(), NAME, Served(17, no))[1]
+    assert "the fairness verdict of all partners is fail, and the policy refuses that: age: fail" in ended
     assert "age: fail" in refusing.shop.run("fairness", "returners").out
     asked = asking.shop.run("audit", "ask", "group-differences", "--segment", "returners", by=OFFICER)
     assert asked.code == 0 and "verdict of the build: fail" in asked.out
