@@ -23,7 +23,7 @@ from audit.checkpoint import Signer, Verifier
 from audit.fairness import Verdict
 from audit.joint_verify import PREDICATE_TYPE
 from audit.merkle import IntegrityError
-from audit.passport import FairnessVerdict, LogProof, Privacy
+from audit.passport import FairnessVerdict, LogProof, Privacy, proof_in
 from audit.proxies import MEASURE as PROXY
 
 
@@ -129,7 +129,7 @@ def read(envelope: bytes, verifier: Verifier) -> JointPassport:
 def contents(envelope: bytes) -> tuple[JointPassport, LogProof]:
     """What an envelope holds, unverified. Raises IntegrityError for what is no joint passport."""
     predicate = _statement(envelope)["predicate"]
-    return parse(verify.canonical(predicate["passport"])), _PROOF.validate_python(predicate["log"])
+    return parse(verify.canonical(predicate["passport"])), proof_in(predicate)
 
 
 def is_joint(envelope: bytes) -> bool:

@@ -18,6 +18,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,23 @@ DRAWS = 1 << 20
 """Draws that ε of what a partner charged is for: as many as it reserved."""
 
 
-_EXACT = re.compile("[0-9]{1,200}(/[1-9][0-9]{0,199})?")
+FIELDS = {
+    "statement": "_type subject predicateType predicate",
+    "predicate": "passport log signed",
+    "log": "index entry hashes checkpoint",
+    "signed": "contract acknowledged",
+    "passport": "collaboration contract purpose outcome rounds partners silent privacy utility",
+    "privacy": "mu_squared draws delta epsilon assurance transcript",
+    "line": "path step part mu_squared bound sigma draws",
+    "partner": "name key head mu_squared epsilon missed",
+    "verdict": "attribute measure outcome group verdict low high detectable",
+}
+"""All that there is: what nothing here checks is in no file that verifies."""
+
+DIGITS = 200
+"""Of a numerator or a denominator that is read."""
+
+_EXACT = re.compile(f"[0-9]{{1,{DIGITS}}}(/[1-9][0-9]{{0,{DIGITS - 1}}})?")
 
 
 def exact(text: str) -> Fraction:
@@ -61,6 +78,14 @@ def exact(text: str) -> Fraction:
     if not _EXACT.fullmatch(text):
         raise ValueError("expected a fraction `p/q` of whole numbers, not below 0")
     return Fraction(text)
+
+
+def plus(one: Fraction, more: Fraction) -> Fraction:
+    """A sum that `exact` could read. Many lines whose denominators have nothing in common add up to one of thousands of digits, and keep a
+    reader busy for ever. Raises ValueError."""
+    if (both := one + more).denominator >= 10**DIGITS:
+        raise ValueError(f"charges add up to no fraction of {DIGITS} digits")
+    return both
 
 
 def verify_joint(envelope: bytes, trust: Trust | Key) -> str:
@@ -79,8 +104,13 @@ def verify_joint(envelope: bytes, trust: Trust | Key) -> str:
     passport, signed = statement["predicate"]["passport"], statement["predicate"]["signed"]
     _, _, entry = verify_proof(envelope, trust)
     contract = _agreed(signed["contract"], passport["contract"])
-    problems = [*_released(passport, entry, statement["subject"]), *_partners(passport, contract), *_cost(passport, contract)]
-    problems += _groups(passport, contract)
+    problems = [
+        *_fields(statement),
+        *_released(passport, entry, statement["subject"]),
+        *_partners(passport, contract),
+        *_cost(passport, contract),
+        *_groups(passport, contract),
+    ]
     shares, acknowledged = passport["partners"], signed["acknowledged"]
     for share, said in zip(shares, acknowledged, strict=True):
         problems += [f"partner `{share['name']}` {problem}" for problem in _signed(share, said, passport)]
@@ -102,6 +132,20 @@ def _agreed(envelope: dict[str, Any], digest: str) -> dict[str, Any]:
         raise Broken("its contract is another than the one that it names")
     contract: dict[str, Any] = json.loads(payload)
     return contract
+
+
+def _fields(statement: dict[str, Any]) -> Iterator[str]:
+    predicate = statement["predicate"]
+    passport, privacy = predicate["passport"], predicate["passport"]["privacy"]
+    whole = [("statement", statement), ("predicate", predicate), ("log", predicate["log"]), ("signed", predicate["signed"])]
+    lines = [("line", row) for row in privacy["transcript"]]
+    shares = [("partner", share) for share in passport["partners"]]
+    verdicts = [("verdict", row) for row in passport.get("fairness", [])]  # left out where the contract names no groups
+    own = ("passport", {name: each for name, each in passport.items() if name != "fairness"})
+    places = [*whole, own, ("privacy", privacy), *lines, *shares, *verdicts]
+    yield from (f"its {place} has other fields than a joint passport's" for place, each in places if {*each} != {*FIELDS[place].split()})
+    if type(passport["rounds"]) is not int:
+        yield "its rounds are no whole number"
 
 
 def _released(passport: dict[str, Any], entry: bytes, subjects: list[dict[str, Any]]) -> Iterator[str]:
@@ -134,8 +178,9 @@ def _partners(passport: dict[str, Any], contract: dict[str, Any]) -> Iterator[st
 def _cost(passport: dict[str, Any], contract: dict[str, Any]) -> Iterator[str]:
     privacy, rows, allowed = passport["privacy"], passport["privacy"]["transcript"], contract["privacy"]
     charged, lines = exact(privacy["mu_squared"]), [exact(row["mu_squared"]) for row in rows]
+    added = reduce(plus, lines, Fraction(0))  # before anything else adds them up
     yield from check_privacy(privacy)
-    if sum(lines) != charged or sum(row["draws"] for row in rows) != privacy["draws"]:
+    if added != charged or sum(row["draws"] for row in rows) != privacy["draws"]:
         yield "its privacy transcript is not all that was charged"
     if any(not math.isclose((row["bound"] / row["sigma"]) ** 2, line, rel_tol=1e-9) for row, line in zip(rows, lines, strict=True)):
         yield "a line of its privacy transcript has other noise than its μ² says"

@@ -235,9 +235,17 @@ def read(envelope: bytes, verifier: Verifier) -> tuple[Passport, LogProof]:
 
 
 def contents(envelope: bytes) -> tuple[Passport, LogProof]:
-    """What an envelope holds, unverified."""
+    """What an envelope holds, unverified. Raises IntegrityError."""
     predicate = json.loads(base64.b64decode(json.loads(envelope)["payload"]))["predicate"]
-    return parse(verify.canonical(predicate["passport"])), _proofs().validate_python(predicate["log"])
+    return parse(verify.canonical(predicate["passport"])), proof_in(predicate)
+
+
+def proof_in(predicate: Mapping[str, Any]) -> LogProof:
+    """That of a passport's statement, which has verified perhaps and is no proof as Consentric writes it. Raises IntegrityError."""
+    try:
+        return _proofs().validate_python(predicate["log"])
+    except ValidationError:
+        raise IntegrityError("its log proof is not as Consentric writes it") from None
 
 
 def _plain(passport: Passport) -> object:

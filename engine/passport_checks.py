@@ -29,7 +29,10 @@ def findings(workspace: Workspace, envelope: bytes, place: str, trust: verifier.
         (verify_joint if joint else verifier.verify_passport)(envelope, trust)
     if found:
         return found
-    held = (joint_passports if joint else passports).contents(envelope)[1]
+    try:
+        held = (joint_passports if joint else passports).contents(envelope)[1]
+    except IntegrityError as error:
+        return [verifier.Finding(place, str(error))]
     with workspace.store.read() as session:
         connection = session.connection()
         try:

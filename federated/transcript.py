@@ -30,7 +30,7 @@ import rfc8785
 from audit.checkpoint import Signer, Verifier
 from audit.dsse import pae
 from audit.failpoint import reach
-from audit.joint_verify import exact
+from audit.joint_verify import exact, plus
 from audit.merkle import IntegrityError
 from governance.accounting import RESERVED_DRAWS, epsilon_of
 from governance.key_files import sync
@@ -44,6 +44,14 @@ END = "end"
 
 NOTHING = Digest("")
 """Before the first line."""
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("before", "contract", "partner", "at", "step", "request", "payload", "path", "spent"), (str,)),
+    **dict.fromkeys(("number", "round", "size"), (int,)),
+    **dict.fromkeys(("delta", "epsilon"), (int, float)),
+    **dict.fromkeys(("code", "charged"), (str, type(None))),
+}
+"""Of values in a line that somebody else wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,8 @@ class Entry:
     @classmethod
     def parse(cls, plain: dict[str, Any]) -> Entry:
         """The inverse. Raises ValueError, TypeError, KeyError for anything else."""
+        if any(type(plain[name]) not in kinds for name, kinds in _KINDS.items()):
+            raise ValueError("expected numbers where numbers belong, and words where words do")
         charged = plain["charged"]
         left = Left(
             plain["round"],
@@ -145,10 +155,10 @@ def verify(raw: bytes, key: Verifier, head: Digest | None = None) -> Verified:
     for number, line in enumerate(lines):
         try:
             entry = _read(line, key)
-            charged += entry.left.charged or 0
+            charged = plus(charged, entry.left.charged or Fraction(0))
             findings += [f"line {number + 1}: {wrong}" for wrong in _wrong(entry, number, before, entries, charged, key)]
             entries.append(entry)
-        except IntegrityError as error:
+        except (IntegrityError, ValueError) as error:  # or charges that nobody could add up
             findings.append(f"line {number + 1}: {error}")
         before = digest_of(line)
         known = known or before == head

@@ -277,6 +277,40 @@ def test_a_charge_that_is_no_fraction_keeps_nobody_busy(evidence: Evidence, text
             joint_verify.verify_joint(raw, evidence.key)
 
 
+def test_charges_without_a_common_denominator_keep_nobody_busy(evidence: Evidence) -> None:
+    """Each is a fraction of 200 digits; 2,000 of them added up took 8 s, and 20,000 would take a night."""
+    plain = json.loads(joint_passport.dump(PASSPORT))
+    row = plain["privacy"]["transcript"][0]
+    plain["privacy"]["transcript"] = [row | {"mu_squared": f"1/{10**199 + 2 * place + 1}"} for place in range(50)]
+    raw = sealed(statement(evidence, plain, AGREED, said(PASSPORT, signers(3))), evidence.signer)
+    with pytest.raises(IntegrityError, match="charges add up to no fraction of 200 digits"):
+        joint_passport.read(raw, evidence.signer.verifier)
+
+
+@pytest.mark.parametrize(
+    "at", [(), ("predicate",), *(("predicate", *at) for at in (("log",), ("signed",), ("passport",), ("passport", "privacy")))], ids=str
+)
+def test_a_field_that_nothing_checks_is_in_no_passport_that_verifies(evidence: Evidence, at: tuple[str, ...]) -> None:
+    """Its reader would take it for checked: a `block` beside what was charged, for one."""
+    plain = json.loads(joint_passport.dump(PASSPORT))
+    within = at[:2] == ("predicate", "passport")
+    forged = replaced(plain, (*at[2:], "block"), {"epsilon": 9.0, "delta": 1e-5}) if within else plain
+    made = statement(evidence, forged, AGREED, said(PASSPORT, signers(3)))
+    with pytest.raises(verify.Broken, match="has other fields than a joint passport's"):
+        joint_verify.verify_joint(sealed(made if within else replaced(made, (*at, "block"), None), evidence.signer), evidence.key)
+
+
+def test_what_verifies_and_is_not_as_it_is_written_is_a_finding_and_no_fault(evidence: Evidence, honest: dict[str, Any]) -> None:
+    hashes = honest["predicate"]["log"]["hashes"]
+    forged = replaced(honest, ("predicate", "log", "hashes"), dict.fromkeys(hashes, 1))  # its keys are as good as a list of them
+    with pytest.raises(IntegrityError, match="log proof is not as Consentric writes it"):
+        joint_passport.read(sealed(forged, evidence.signer), evidence.signer.verifier)
+    real = json.loads(joint_passport.dump(PASSPORT)) | {"rounds": 2.0}
+    raw = sealed(statement(evidence, real, AGREED, said(PASSPORT, signers(3))), evidence.signer)
+    with pytest.raises(verify.Broken, match="its rounds are no whole number"):
+        joint_verify.verify_joint(raw, evidence.key)
+
+
 def test_a_contract_that_somebody_did_not_sign_and_too_few_partners_are_found(evidence: Evidence, honest: dict[str, Any]) -> None:
     unsigned = json.loads(json.dumps(honest))
     unsigned["predicate"]["signed"]["contract"]["signatures"].pop()

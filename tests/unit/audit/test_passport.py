@@ -1,7 +1,7 @@
 import base64
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from audit.passport import (
     dump,
     issue,
     parse,
+    proof_in,
     prove,
     read,
 )
@@ -124,6 +125,14 @@ def test_every_field_of_the_envelope_counts(evidence: Evidence, change: str) -> 
         envelope[change] = "A" + envelope[change][1:]
     with pytest.raises(IntegrityError, match=r"is not signed by|malformed"):
         read(json.dumps(envelope).encode(), signer().verifier)
+
+
+def test_a_proof_that_is_spelt_otherwise_is_a_finding_and_no_fault(evidence: Evidence) -> None:
+    """The stand-alone verifier reads the keys of an object like a list."""
+    log = asdict(proof := proof_of(evidence, PASSPORT))
+    assert proof_in({"log": log}) == proof
+    with pytest.raises(IntegrityError, match="log proof is not as Consentric writes it"):
+        proof_in({"log": log | {"hashes": dict.fromkeys(log["hashes"], 1)}})
 
 
 def test_it_can_be_issued_again_after_the_log_has_grown(evidence: Evidence) -> None:

@@ -109,6 +109,26 @@ def test_the_partner_itself_cannot_say_less_than_it_charged(tmp_path: Path) -> N
     assert verify(chained([below]), ME.verifier).findings[0] == "line 1: is no entry of a transcript"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("before", 5), ("delta", "1e-5"), ("delta", []), ("epsilon", None), ("number", "0"), ("contract", {}), ("at", 1)]
+)
+def test_a_value_of_another_kind_is_a_finding_and_no_fault(tmp_path: Path, name: str, value: object) -> None:
+    """The partner signed it: whoever verifies gets a finding, and nobody's program ends by it."""
+    first = verify(kept(tmp_path).read_bytes(), ME.verifier).entries[0]
+    raw = written(replace(first, **{name: value}), ME) + b"\n"  # type: ignore[arg-type]  # on purpose
+    assert verify(raw, ME.verifier).findings[0] == "line 1: is no entry of a transcript"
+    sized = written(replace(first, left=replace(first.left, size="9")), ME) + b"\n"  # type: ignore[arg-type]
+    assert verify(sized, ME.verifier).findings[0] == "line 1: is no entry of a transcript"
+
+
+def test_charges_without_a_common_denominator_keep_nobody_busy(tmp_path: Path) -> None:
+    first = verify(kept(tmp_path).read_bytes(), ME.verifier).entries[0]
+    charges = [replace(first.left, charged=Fraction(1, 10**199 + 2 * place + 1), spent=Fraction(1)) for place in range(3)]
+    worth = epsilon(Fraction(1), DELTA)
+    raw = chained([replace(first, number=place, epsilon=worth, left=left) for place, left in enumerate(charges)])
+    assert "line 2: charges add up to no fraction of 200 digits" in verify(raw, ME.verifier).findings
+
+
 def chained(entries: list[Entry]) -> bytes:
     """Signed anew, each after the line before it."""
     before, raw = Digest(""), b""
