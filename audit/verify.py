@@ -401,7 +401,7 @@ def read_proof(raw: bytes) -> tuple[int, bytes, list[bytes], str]:
         log = json.loads(base64.b64decode(document["payload"], validate=True))["predicate"]["log"]
         return log["index"], log["entry"].encode(), [decode(each) for each in log["hashes"]], log["checkpoint"]
     upper, _, note = document["proof"].partition("\n\n")
-    if not (parts := re.fullmatch(PROOF + r"\nextra (\S*)\nindex (0|[1-9][0-9]{0,17})((?:\n\S+)*)", upper)):
+    if not (parts := re.fullmatch(re.escape(PROOF) + r"\nextra (\S*)\nindex (0|[1-9][0-9]{0,17})((?:\n\S+)*)", upper)):
         raise Broken(f"is no {PROOF} with its entry")
     return int(parts[2]), decode(parts[1]), [decode(line) for line in parts[3].split()], note
 
