@@ -35,6 +35,10 @@ LEFT, VECTOR = "collaboration.answered", "vector"
 def what_left(archive: Archive, _asked: Asking) -> Answer:
     """Every payload that left for a collaboration, round by round, what it cost, and every refusal."""
     told, joined = Draft(), _joined(archive)
+    if joined.created > archive.past:
+        raise WorkspaceError(
+            f"`--on`: got `{archive.asked.on}`, expected a day from {joined.created:%Y-%m-%d}, when `{joined.name}` was joined"
+        )
     told.say(
         f"`{joined.name}` was joined on {joined.created:%Y-%m-%d} with segment `{joined.segment}`, under contract {joined.contract}",
         contract=joined.contract,
@@ -105,8 +109,9 @@ def subject_in_round(archive: Archive, asked: Asking) -> Answer:
         which = f"; by the record of round {since}, since which nothing had changed" if since != asked.round else ""
         told.say(f"the rows of this subject{by_key(archive, key)} {did}{which}")
         told.open_leaf(entry, of, key)
-    told.fact(used=any(leaf.trained for _, leaf in opened), reasons=[Reason(leaf.reason).name.lower() for _, leaf in opened])
-    if not opened:
+    if opened:
+        told.fact(used=any(leaf.trained for _, leaf in opened), reasons=[Reason(leaf.reason).name.lower() for _, leaf in opened])
+    else:
         told.lack("a leaf of this subject: they were not registered then, or were erased since; the root shows that none can be added now")
     return told.answer()
 
@@ -173,8 +178,9 @@ def _transcript(archive: Archive, told: Draft, joined: Partnership, left: Sequen
     from federated import transcript
 
     path = places.folder(archive.workspace, joined.name) / places.TRANSCRIPT
-    if not path.exists():
-        told.lack("the transcript of what left, and ε with it: nothing left yet" if not left else "the transcript: it is not where it was")
+    if not newest or not path.exists():
+        nothing = "the transcript of what left, and ε with it: nothing had left until then"
+        told.lack("the transcript: it is not where it was" if newest else nothing)
         return {entry.index: "?" for entry in left}
     raw, key = path.read_bytes(), identity.keys(archive.workspace).verifier
     lines = raw[: raw.rfind(b"\n") + 1].splitlines(keepends=True)
@@ -254,7 +260,7 @@ def _shares(archive: Archive, told: Draft, folder: Path, released: Entry) -> Non
 LEFT_HERE = Question(
     "what-left",
     "What left this house for a collaboration, in which rounds, at what ε, and what was refused?",
-    Action.READ_SEGMENTS,
+    Action.READ_LOG,  # an entry of a vector names the record of whom it was about: a new one says that somebody came or went just then
     what_left,
     needs=COLLABORATION,
     takes=ON,

@@ -316,6 +316,28 @@ def test_whoever_withdraws_between_two_rounds_is_absent_from_the_second(
     assert two[0].shop.run("partner", "prove", NAME, "--round", "1", "--subject", leaving, "--to", str(tmp_path / "x")).code == 3
 
 
+def ask(shop: Shop, *words: str) -> dict[str, Any]:
+    ran = shop.run("audit", "ask", *words, "--collaboration", NAME, "--json", by=OFFICER)
+    assert ran.code == 0, ran
+    answer: dict[str, Any] = ran.data["answer"]
+    return answer
+
+
+def test_what_left_is_told_from_the_day_of_joining_and_to_whoever_may_read_the_log(two: list[House]) -> None:
+    """In the entry of each vector is the record of whom it was about: another one says that somebody came or went between two rounds."""
+    joined(two)
+    with at_work(two):
+        pass
+    shop = two[0].shop
+    told = ask(shop, "what-left")
+    assert (
+        told["facts"]["payloads"] == 0 and "nothing had left until then" in str(told["unrecorded"]) and "missing" not in str(told["says"])
+    )
+    before = shop.run("audit", "ask", "what-left", "--collaboration", NAME, "--on", "2024-01-01", by=OFFICER)
+    assert before.code == 2 and "expected a day from" in before.err
+    assert shop.run("audit", "ask", "what-left", "--collaboration", NAME, by=ANALYST).code == 3
+
+
 def test_a_changed_contract_is_refused_before_a_row_is_read(two: list[House]) -> None:
     joined(two)
     changed = contract_of(two, rounds=201)
@@ -542,6 +564,9 @@ def test_what_partners_learned_assigns_people_at_home_and_is_released_like_any_b
     assert abs(joint["partners"][0]["epsilon"] - 2.0) < 1e-9
     (shop.root / "data" / "consents.csv").unlink()
     assert shop.run("rights", "erase", SUBJECTS[2], "--yes", by=OFFICER).code == 0  # nothing of them is left in any file
+    assert shop.run("consent", "grant", SUBJECTS[2], ADS, by=OFFICER).code == 0
+    back = ask(shop, "subject-in-round", "--round", "1", "--subject", SUBJECTS[2])  # they were used, their leaf is gone, and they are back
+    assert "used" not in back["facts"] and "were erased since" in str(back["unrecorded"])
     assert shop.run("sweep", by=OFFICER).code == 0 and shop.run("doctor").code == 0
     assert shop.run("segments", "recall", "groups", by=OFFICER).code == 0
     assert not list((shop.root / ".consentric").glob("rounds/*"))
