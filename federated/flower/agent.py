@@ -93,7 +93,10 @@ class _Session:
         try:
             patiently(fleet.activate)
         except RejectedError:
-            raise UnknownError(f"the SuperLink at `{agent.address}` does not know {UNKNOWN}") from None
+            raise UnknownError(
+                f"the SuperLink at `{agent.address}` does not know {UNKNOWN}, or takes it to be connected still, as it does for a "
+                "minute after a process was killed"
+            ) from None
         agent.tell(f"connected to the SuperLink at {agent.address}")
 
     def work(self) -> None:

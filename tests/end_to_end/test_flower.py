@@ -24,6 +24,7 @@ from federated.flower import courier as courier_module
 from federated.flower.agent import Agent
 from federated.flower.calls import Headers, Patience, versions
 from federated.flower.courier import FlowerCourier
+from federated.flower.fleet import Fleet
 from federated.flower.pinned import TransportError
 from federated.messages import Terms
 from federated.questions import Asked
@@ -139,6 +140,12 @@ def test_whoever_is_not_known_is_refused(served: Line) -> None:
     private = served.private("p0").read_bytes()
     with pytest.raises(TransportError, match="does not know the key of this node"):
         Agent(served.link.address, served.ca, stranger, bytes, patience=ONCE).run(stop)
+    absent = served.private("p2").read_bytes()
+    with Fleet(served.link.address, served.ca, certificates.node_key(absent)) as killed:
+        killed.activate()  # and no farewell
+        with pytest.raises(TransportError, match="or takes it to be connected still, as it does for a minute after a process was killed"):
+            Agent(served.link.address, served.ca, absent, bytes, patience=ONCE).run(stop)
+        killed.deactivate()
     with pytest.raises(TransportError, match="no certificate of this CA"):
         Agent(served.link.address, other, private, bytes, patience=ONCE).run(stop)
     with pytest.raises(TransportError, match="failed 2 times in a row"):
