@@ -47,6 +47,9 @@ RELEASED = "collaboration.released"
 CONTRACT, ACKNOWLEDGED = "application/vnd.consentric.collaboration+json", "application/vnd.consentric.acknowledgement+json"
 """Types of what partners sign."""
 
+PARTNERS = 1000
+"""Most of a contract: each of them is looked for among all signatures, and a few megabytes of them would take hours."""
+
 DRAWS = 1 << 20
 """Draws that ε of what a partner charged is for: as many as it reserved."""
 
@@ -123,7 +126,9 @@ def verify_joint(envelope: bytes, trust: Trust | Key) -> str:
 def _agreed(envelope: dict[str, Any], digest: str) -> dict[str, Any]:
     """The contract of an envelope, which is that of a digest, and which every key that it names signed. Raises Broken."""
     payload = b""
-    for text in (named := json.loads(decode(envelope["payload"]))["partners"]):
+    if len(named := json.loads(decode(envelope["payload"]))["partners"]) > PARTNERS:
+        raise Broken(f"its contract names {len(named)} partners, expected at most {PARTNERS}")
+    for text in named:
         try:
             payload = unseal(envelope, CONTRACT, [key := parse_key(text)])
         except Broken:
