@@ -38,7 +38,8 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Partner:
-    """`epsilon` charged and `head` of its transcript, as it said when it got the model; None and empty until then."""
+    """`epsilon` charged and `head` of its transcript, as it said when it got the model; None and empty until then. Of whom nothing had left
+    before, the head is empty too."""
 
     name: str
     epsilon: float | None = None

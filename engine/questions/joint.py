@@ -242,7 +242,8 @@ def _shares(archive: Archive, told: Draft, folder: Path, released: Entry) -> Non
     if joint_passport.digest(passport) != released.parsed["facts"]["passport"]:
         told.lack("what each partner charged until then: the passport of that release was replaced by one that more partners signed for")
         return
-    rows = [(share.name, f"{share.epsilon:.4g}", share.mu_squared, f"sha256:{share.head}") for share in passport.partners]
+    heads = {share.name: f"sha256:{share.head}" if share.head else "nothing had left" for share in passport.partners}
+    rows = [(share.name, f"{share.epsilon:.4g}", share.mu_squared, heads[share.name]) for share in passport.partners]
     told.table("partners", rows, ("partner", "ε charged", "μ² charged", "its transcript until then"))
     told.say("each signed for this model and this charge", silent=[*passport.silent])
     told.say(f"all rounds cost a subject ε {passport.privacy.epsilon:.4g} at each partner where it is", epsilon=passport.privacy.epsilon)

@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from audit import log as audit_log
 from audit.merkle import IntegrityError
 from engine import outcome
 from engine.answers import held
-from engine.collaborations import running
+from engine.collaborations import evidence, running
 from engine.collaborations.contracts import Envelope
 from engine.collaborations.result import told
 from engine.collaborations.rounds import CollaborationError, OverError
@@ -105,6 +106,16 @@ def test_the_page_shows_what_all_know_and_nothing_of_one_partner(whole: tuple[Wo
     for words in ("p0, p1, p2", "likely", "euros spent in the last 90 days", "AUC", "training"):
         assert words in page
     assert "<script" not in page and "unrecorded" not in page
+
+
+def test_the_page_says_of_who_signed_and_of_whom_nothing_had_left_that_it_has_the_model(whole: tuple[Workspace, Partners, Ran]) -> None:
+    workspace, _, ran = whole
+    passport = joint_passport.read(ran.passport.read_bytes(), workspace.keys.signer.verifier)
+    first, *others = passport.partners
+    late = replace(passport, partners=(replace(first, head=""), *others))
+    page = evidence.write_page(workspace, AGREED, ran.result, late).read_text()
+    assert "nothing had left it until then" in page and "has not said" not in page
+    evidence.write_page(workspace, AGREED, ran.result, passport)
 
 
 def test_a_second_run_asks_nobody(whole: tuple[Workspace, Partners, Ran]) -> None:
