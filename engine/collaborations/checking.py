@@ -40,7 +40,7 @@ def check(file: Path, key: str, digest: str | None, transcripts: Sequence[Path])
         passport = passports.read(_read(file), verifier)
     except IntegrityError as error:
         raise IntegrityError(f"`{file}`: {error}") from None
-    if digest is not None and digest.removeprefix("sha256:") != passport.contract:
+    if digest is not None and digest != f"sha256:{passport.contract}":
         raise IntegrityError(f"`{file}`: another contract, got `sha256:{passport.contract}`, expected `{digest}`")
     gone_on = dict(_goes_on(passport, path) for path in transcripts)
     data = {"intact": True, "passport": asdict(passport), "transcripts": gone_on}

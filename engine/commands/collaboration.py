@@ -237,4 +237,8 @@ def check(
     with desk(as_json) as at:
         from engine.collaborations import checking
 
+        if digest is not None:
+            from engine.partners.joining import digest_of
+
+            digest = digest_of(digest)
         at.display.result(*checking.check(file, key, digest, transcript or ()))

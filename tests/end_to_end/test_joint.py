@@ -435,6 +435,7 @@ def test_its_passport_is_checked_offline_and_beside_the_log(whole: tuple[Workspa
         ((file, "--key", key, "--digest", "sha256:" + "0" * 64), 6, "another contract"),
         ((file, "--key", key, "--transcript", str(garbage)), 6, "is no transcript"),
         ((file, "--key", "abc"), 2, "`--key`"),
+        ((file, "--key", key, "--digest", AGREED.digest[:-1]), 2, "`--digest`"),  # a slip of the pen accuses nobody
         ((str(tmp_path / "none"), "--key", key), 2, "cannot be read"),
         ((str(garbage), "--key", key), 6, "is malformed"),
     ):
