@@ -105,7 +105,7 @@ def ran_text(agreed: Agreed, ran: Ran) -> str:
         *(f"  {part.id}  {part.name}: {part.description}" for part in ran.result.parts),
         f"{len(ran.result.asked)} rounds; each partner charged at most ε {agreed.contract.privacy.epsilon:g}",
         f"report: {ran.page}",
-        f"passport: {ran.passport}",
+        f"passport: {ran.passport}, to hand to every partner; the report has the command that checks it",
     ]
     if ran.silent:
         lines.append(f"{', '.join(ran.silent)} does not have the model yet; run again when it is there")

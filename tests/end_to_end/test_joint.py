@@ -26,7 +26,7 @@ from engine.collaborations.contracts import Envelope
 from engine.collaborations.result import told
 from engine.collaborations.rounds import CollaborationError, OverError
 from engine.collaborations.running import Ran
-from engine.collaborations.status import Status, status_of
+from engine.collaborations.status import Status, ran_text, status_of
 from engine.gates import Refused
 from engine.workspace import Workspace, WorkspaceError
 from federated.contract import join, sign
@@ -424,6 +424,7 @@ def test_its_passport_is_checked_offline_and_beside_the_log(whole: tuple[Workspa
     inside = {"CONSENTRIC_WORKSPACE": str(workspace.root), UNSAFE_VARIABLE: LEADER}
     held = command("audit", "verify", file, env=inside)
     assert held.code == 0 and "ε of Gaussian draws hold" in held.out
+    assert "to hand to every partner; the report has the command that checks it" in ran_text(AGREED, ran)
     forged = tmp_path / "forged.json"
     forged.write_text(ran.passport.read_text().replace('"keyid": "', '"keyid": "x', 1))
     elsewhere = leader(tmp_path / "elsewhere")
