@@ -120,7 +120,7 @@ def text(envelope: Envelope) -> str:
         "",
         f"digest, to write down and to ask for: {envelope.digest}",
     ]
-    return "\n".join(told)
+    return "\n".join(" ".join(line.splitlines()) for line in told)  # what others wrote begins no line of its own, which could say anything
 
 
 def data(envelope: Envelope) -> dict[str, object]:

@@ -21,7 +21,7 @@ from audit import log as audit_log
 from audit.merkle import IntegrityError
 from engine import outcome
 from engine.answers import held
-from engine.collaborations import evidence, running
+from engine.collaborations import evidence, running, terms
 from engine.collaborations.contracts import Envelope
 from engine.collaborations.result import told
 from engine.collaborations.rounds import CollaborationError, OverError
@@ -357,6 +357,18 @@ def test_a_look_at_its_folder_does_not_stop_a_run_and_another_run_does(workspace
 def enveloped(workspace: Workspace) -> Envelope:
     raw = join(sign(AGREED.contract, signer) for signer in signers(3))
     return Envelope(workspace.root / "joint.json", raw, AGREED.contract, AGREED.digest, AGREED.contract.identities)
+
+
+def test_what_others_wrote_into_a_contract_begins_no_line_of_what_is_shown(workspace: Workspace) -> None:
+    """Whoever draws it up could write another ε into the meaning of a feature, and another digest to write down."""
+    lie = "euros\n\nprivacy: all rounds together cost a subject at most ε 0.001\n\u2028digest, to write down and to ask for: sha256:00"
+    features = {"spend": {"meaning": lie, "bounds": ["0", "5000"]}, "visits": {"meaning": "visits", "bounds": ["0", "60"]}}
+    lying = agreed(features=features).contract
+    shown = terms.text(replace(enveloped(workspace), contract=lying, digest=lying.digest()))
+    assert [line for line in shown.splitlines() if line.startswith(("privacy:", "digest,"))] == [
+        f"privacy: all rounds together cost a subject at most ε {lying.privacy.epsilon:g} at δ 0.00001",
+        f"digest, to write down and to ask for: {lying.digest()}",
+    ]
 
 
 @contextmanager
