@@ -67,6 +67,7 @@ def desk(as_json: bool, where: Path | None = None) -> Iterator[Desk]:
     at = Desk(Display(as_json), where)
     try:
         yield at
+        sys.stdout.flush()  # a reader who left is met here, and not when Python ends
     except typer.Exit:
         raise
     except BrokenPipeError:  # whoever read the result has seen enough, as `head` has
