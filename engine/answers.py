@@ -23,6 +23,7 @@ import hashlib
 import hmac
 import json
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -199,27 +200,28 @@ def digest(query: Query, grant: Grant) -> str:
 
 def held(folder: Path) -> bool:
     """Whether a process holds the folder. Whoever wants to hold it at this moment has to try once more."""
-    try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
+    if (handle := _locked(folder, fcntl.LOCK_SH)) is None:
+        return folder.exists()
+    os.close(handle)
     return False
 
 
-def hold(folder: Path) -> int | None:
-    """A handle that holds the folder, None where another process does."""
+def hold(folder: Path, seconds: float = 0.0) -> int | None:
+    """A handle that holds the folder, None where another process does. `seconds`: for which it is tried again, as `held` may be looking."""
+    deadline = time.monotonic() + seconds
+    while (handle := _locked(folder, fcntl.LOCK_EX)) is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return handle
+
+
+def _locked(folder: Path, how: int) -> int | None:
+    """A handle with that lock, None where there is no folder, or another process has a lock that does not go with it."""
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, how | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(handle)
         return None

@@ -237,14 +237,11 @@ def _alone(workspace: Workspace, agreed: Agreed) -> Iterator[Path]:
     folder = _folder(workspace, agreed)
     for each in (*reversed(folder.parents[:2]), folder):
         make_folder(each)
-    deadline = time.monotonic() + LOOK
-    while (handle := hold(folder)) is None:  # somebody looks whether it is held, or holds it
-        if time.monotonic() > deadline:
-            where = f" at {address}" if (address := state(workspace, agreed).address) else ""
-            raise CollaborationError(
-                f"another process serves the link of `{agreed.contract.name}` already{where}; use it, or end it with Ctrl-C first"
-            )
-        time.sleep(0.05)
+    if (handle := hold(folder, LOOK)) is None:
+        where = f" at {address}" if (address := state(workspace, agreed).address) else ""
+        raise CollaborationError(
+            f"another process serves the link of `{agreed.contract.name}` already{where}; use it, or end it with Ctrl-C first"
+        )
     try:
         (folder / ADDRESS).unlink(missing_ok=True)
         yield folder

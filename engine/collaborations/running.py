@@ -11,7 +11,6 @@ Whoever runs a contract again goes on where it was; of one that has its passport
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -178,10 +177,7 @@ def _acknowledged(agreed: Agreed, place: Path) -> dict[str, Acknowledgement]:
 @contextmanager
 def _alone(place: Path) -> Iterator[None]:
     """No other process runs this contract here before the block ends."""
-    deadline = time.monotonic() + FREE_SECONDS
-    while (handle := hold(place)) is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    if handle is None:
+    if (handle := hold(place, FREE_SECONDS)) is None:
         raise CollaborationError("another process runs this contract already; wait for it, or end it with Ctrl-C")
     try:
         yield
