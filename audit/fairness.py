@@ -23,6 +23,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from audit.balance import Balance
 from audit.calibration import Scored
@@ -202,7 +203,16 @@ def unasked(attribute: str, why: str, bounds: Bounds) -> FairnessFinding:
     return FairnessFinding(attribute, Verdict.INCONCLUSIVE, why, bounds, 0.0, ())
 
 
-def worst(findings: Iterable[FairnessFinding | GroupFinding]) -> Verdict:
+class Judged(Protocol):
+    """What has a verdict, as found here or as somebody else wrote it."""
+
+    @property
+    def verdict(self) -> str:
+        """One of `Verdict`, where it was written here."""
+        ...
+
+
+def worst(findings: Iterable[Judged]) -> Verdict:
     """Fail if any fails, pass only if all pass; nothing judged is inconclusive."""
     verdicts = {finding.verdict for finding in findings}
     if Verdict.FAIL in verdicts:

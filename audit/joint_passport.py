@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from audit import dsse, joint_verify, verify
 from audit.checkpoint import Signer, Verifier
-from audit.fairness import Verdict
+from audit.fairness import worst
 from audit.joint_verify import PREDICATE_TYPE
 from audit.merkle import IntegrityError
 from audit.passport import FairnessVerdict, LogProof, Privacy, proof_in
@@ -94,8 +94,7 @@ def digest(passport: JointPassport) -> str:
 def verdicts(passport: JointPassport) -> Iterator[tuple[str, str]]:
     """The worst of each attribute, and of each crossing that was judged; how well features tell groups decides nothing."""
     for attribute in dict.fromkeys(row.attribute for row in passport.fairness):
-        said = {row.verdict for row in passport.fairness if row.attribute == attribute and row.measure != PROXY}
-        yield attribute, next(verdict for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS) if verdict in said)
+        yield attribute, worst(row for row in passport.fairness if row.attribute == attribute and row.measure != PROXY)
 
 
 def issue(passport: JointPassport, proof: LogProof, signed: Signed, signer: Signer) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from audit import dsse, joint_passport, joint_verify, verify
+from audit import dsse, joint_passport, joint_verify, proxies, verify
 from audit.checkpoint import Signer
 from audit.joint_passport import JointPassport, Share, Signed
 from audit.merkle import IntegrityError
@@ -246,6 +246,9 @@ def test_fairness_verdicts_are_about_the_groups_that_the_contract_names(evidence
 
     found = joint_passport.read(released(whole, agreed), evidence.signer.verifier)
     assert found == whole and list(joint_passport.verdicts(found)) == [("age", "fail")]
+    for said_otherwise in ({"measure": proxies.MEASURE}, {"verdict": "splendid"}):  # judged by nothing, or by a word that is none
+        told = replace(whole, fairness=tuple(replace(row, **said_otherwise) for row in rows))
+        assert list(joint_passport.verdicts(told)) == [("age", "inconclusive")]
     other = replace(rows[0], attribute="income")
     for forged, of in (
         (replace(whole, fairness=()), agreed),
