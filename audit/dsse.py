@@ -11,6 +11,7 @@ import json
 
 from audit.checkpoint import Signer, Verifier
 from audit.merkle import IntegrityError
+from audit.verify import decode
 
 
 def pae(payload_type: str, payload: bytes) -> bytes:
@@ -56,8 +57,7 @@ def unseal(payload_type: str, envelope: bytes, verifier: Verifier) -> bytes:
 
 
 def _decoded(text: str) -> bytes:
-    """Of base64 in its one canonical spelling. Raises ValueError."""
-    raw = base64.b64decode(text, validate=True)
-    if base64.b64encode(raw).decode() != text:
+    """Raises ValueError for what `decode` takes for nothing."""
+    if not (raw := decode(text)):
         raise ValueError("expected canonical base64")
     return raw
