@@ -101,14 +101,12 @@ def fitting(workspace: Workspace, contract: Agreed, segment: str) -> Prepared:
     """
     spec = workspace.segment(segment)
     problems: list[Problem] = []
-    tables = workspace.contract(spec.dataset).tables
-    for folder, name, path, got, expected in unlike(
-        contract.contract, spec, workspace.contract(spec.dataset), workspace.policy(spec.policy)
-    ):
+    data = workspace.contract(spec.dataset)
+    for folder, name, path, got, expected in unlike(contract.contract, spec, data, workspace.policy(spec.policy)):
         problems += workspace.complaint(folder, name, path, got, f"{expected}, as `{contract.contract.name}` says").problems
-    for path, got, expected in differences(contract.contract, spec, tables):
+    for path, got, expected in differences(contract.contract, spec, data.tables):
         problems += workspace.complaint("segments", segment, path, got, f"{expected}, as `{contract.contract.name}` says").problems
-    most, here = contract.contract.max_subjects, workspace.contract(spec.dataset).subject.max_subjects
+    most, here = contract.contract.max_subjects, data.subject.max_subjects
     if here > most:
         path, fits = ("subject", "max_subjects"), f"at most {most}, or the sum of all partners may not fit"
         problems += workspace.complaint("contracts", spec.dataset, path, f"`{here}`", fits).problems
