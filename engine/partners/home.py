@@ -10,7 +10,7 @@ anything leaves, has no line of that charge.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -61,7 +61,7 @@ class PartnerHome:
     @property
     def meter(self) -> PartnerMeter:
         """See `Home.meter`."""
-        return PartnerMeter(LedgerMeter(self.bench.workspace.store, self.taking.reservation.id), self._drawn, self.left)
+        return PartnerMeter(LedgerMeter(self.bench.workspace.store, self.taking.reservation.id), self.left)
 
     @property
     def reservation(self) -> ReservationId:
@@ -96,7 +96,7 @@ class PartnerHome:
 
     def _drawn(self) -> tuple[Draw, ...]:
         with self.bench.workspace.store.read() as session:
-            return tuple(budget.transcript(session, self.reservation))
+            return budget.transcript(session, self.reservation)
 
     def _lawful(self) -> bool:
         """The policy of today says what the plan's said, and the build has not ended."""
@@ -126,10 +126,9 @@ class PartnerHome:
 
 @dataclass(frozen=True, slots=True)
 class PartnerMeter:
-    """A `governance.door.Meter` of one reservation. `drawn`: all that it was charged so far; `left`: what ever left for it."""
+    """A `governance.door.Meter` of one reservation. `left`: what ever left for what it was charged."""
 
     ledger: LedgerMeter
-    drawn: Callable[[], Sequence[Draw]]
     left: TranscriptFile
 
     def charge(self, grant: Grant, query: Query) -> None:
@@ -141,10 +140,11 @@ class PartnerMeter:
         """Whether this very question was charged, and nothing left for it; nothing is, once the reservation was settled."""
         with self.ledger.store.read() as session:
             reserved = budget.find(session, self.ledger.reservation)
+            drawn = budget.transcript(session, self.ledger.reservation)
         if reserved is None or reserved.status is not budget.Status.RESERVED:
             return False
         asked = (grant.path, grant.mu_squared, str(query.step), query.part.name.lower(), query.bound, query.size)
-        found = ((draw.path, draw.mu_squared, draw.step, draw.part, draw.bound, draw.draws) for draw in self.drawn())
+        found = ((draw.path, draw.mu_squared, draw.step, draw.part, draw.bound, draw.draws) for draw in drawn)
         paid = (entry.left.path for entry in self.left.entries if entry.left.charged is not None)
         return grant.reservation == self.ledger.reservation and asked in found and grant.path not in paid
 
