@@ -13,14 +13,13 @@ from typing import Any
 
 from engine import reports
 from engine.answers import empty, held
-from engine.collaborations import link, running
+from engine.collaborations import evidence, link, running
 from engine.collaborations.contracts import Envelope
 from engine.collaborations.result import Asked, Result
 from engine.collaborations.rounds import over
 from engine.collaborations.running import Ran
 from engine.workspace import Workspace
 from federated.contract import Agreed
-from federated.shares import Sharing, whole
 from federated.transcript import epsilon
 
 COLUMNS = ("round", "what", "state", "ε so far", "without")
@@ -125,7 +124,7 @@ def _status(
     contract, names = agreed.contract, [verifier.name for verifier in agreed.contract.identities]
     done = [each for each in rounds if each.state == "answered"]
     charged, unsure = (sum((each.charged for each in rounds if each.paying in which), Fraction(0)) for which in ({False}, {True}))
-    share = float(charged / (whole(contract).mu_squared * Sharing.of(contract).factor))
+    share = float(charged / evidence.most(contract))
     last = [name for name in names if done and name not in done[-1].without]
     spent, most = (epsilon(mu_squared, contract.privacy.delta) for mu_squared in (charged, charged + unsure))
     lines = [f"{contract.name}: {text}"]
