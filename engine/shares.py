@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from engine import bounds, movement
 from engine.lineage import Last
 from engine.trainers import projecting
 from policies.segment import Clusters, Propensity, Segment
+
+if TYPE_CHECKING:
+    from federated.contract import Collaboration
 
 CLUSTER_SHARES = {"train": 88.0, "profiles": 7.0, "flags": 1.0, "fairness": 6.0}
 PROPENSITY_SHARES = {"train": 65.0, "scores": 4.0, "curve": 14.0, "profiles": 5.0, "sizes": 2.0, "flags": 1.0, "fairness": 12.0}
@@ -35,16 +40,16 @@ def shares_of(spec: Segment, last: Last | None = None) -> dict[str, float]:
     return shares
 
 
-def joint(model: str, groups: bool) -> dict[str, float]:
-    """Shares of a joint budget, by the type of its model: rules that touched rows are each house's own to ask about, and `groups` are asked
+def joint(contract: Collaboration) -> dict[str, float]:
+    """Shares of a joint budget, by the type of its model: rules that touched rows are each house's own to ask about, and groups are asked
     about where the contract names some; how many subjects there are is asked first, as no snapshot tells it."""
-    left_out = {"flags"} if groups else {"flags", "fairness"}
-    return {name: share for name, share in SHARES[model].items() if name not in left_out} | {"subjects": SUBJECTS}
+    left_out = {"flags"} if contract.fairness else {"flags", "fairness"}
+    return {name: share for name, share in SHARES[contract.model.type].items() if name not in left_out} | {"subjects": SUBJECTS}
 
 
-def joint_trained(model: str, groups: bool) -> float:
+def joint_trained(contract: Collaboration) -> float:
     """What training gets of a joint μ², as `trained` says it of a build."""
-    fitted, own = SHARES[model], joint(model, groups)
+    fitted, own = SHARES[contract.model.type], joint(contract)
     return own["train"] / sum(own.values()) * sum(fitted.values()) / fitted["train"]
 
 

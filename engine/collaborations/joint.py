@@ -43,7 +43,7 @@ from policies.segment import Propensity
 def learn(rounds: Rounds, noise: NoiseSource, progress: Callable[[str], None]) -> Result:
     """All questions of a contract, and what came of them. Raises Refused where the result would be noise, and as `Rounds.sum` does."""
     agreed, contract = rounds.agreed, rounds.agreed.contract
-    grants = whole(contract).split(**shares.joint(contract.model.type, contract.fairness is not None))
+    grants = whole(contract).split(**shares.joint(contract))
     progress("how many there are")
     count = door.subjects(rounds.cohort(), grants["subjects"], noise)
     wanted = wanted_of(agreed, count)
@@ -121,7 +121,7 @@ def _learner(choice: Choice | None) -> Learner | None:
 def _worth_it(agreed: Agreed, wanted: Wanted, count: Noisy, choice: Choice | None) -> Forecast:
     """What to expect of so many, before anything more is spent."""
     contract = agreed.contract
-    mu_squared = whole(contract).mu_squared * Fraction(shares.joint_trained(contract.model.type, contract.fairness is not None))
+    mu_squared = whole(contract).mu_squared * Fraction(shares.joint_trained(contract))
     found = expected(contract.model, len(contract.features), wanted.subjects, count.sigma, mu_squared, choice)
     if found.verdict == "noise":
         raise refusal(

@@ -130,7 +130,7 @@ def acknowledged(workspace: Workspace, agreed: Agreed) -> Mapping[str, Acknowled
 
 def _learned(bench: Bench, agreed: Agreed, courier: Courier, place: Path) -> Result:
     may_go_on(bench.workspace, agreed)
-    terms = {"contract": agreed.digest, "shares": shares.joint(agreed.contract.model.type, agreed.contract.fairness is not None)}
+    terms = {"contract": agreed.digest, "shares": shares.joint(agreed.contract)}
     if new := empty(place / ANSWERS):
         delete(place / ANSWERS, "answers")
     answers = Answers.begin(place / ANSWERS, terms) if new else Answers.resume(place / ANSWERS)

@@ -64,7 +64,7 @@ def lines(contract: Collaboration) -> Iterator[tuple[str, str]]:
 
 def prices(contract: Collaboration) -> Iterator[tuple[str, float, float]]:
     """(what is asked, share of the budget, ε that it alone costs a subject at each partner)."""
-    grants, sharing = whole(contract).split(**shares.joint(contract.model.type, contract.fairness is not None)), Sharing.of(contract)
+    grants, sharing = whole(contract).split(**shares.joint(contract)), Sharing.of(contract)
     total = sum(grant.mu_squared for grant in grants.values())
     for name, grant in grants.items():
         alone = epsilon_of(grant.mu_squared * sharing.factor, RESERVED_DRAWS, contract.privacy.delta)
