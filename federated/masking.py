@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from numpy.typing import NDArray
 
+from audit.commitments import Randomness
 from policies.documents import Digest
 
 Ring = NDArray[np.uint64]
@@ -72,6 +73,12 @@ def chacha20(key: bytes, size: int) -> Ring:
     """The stream that the product uses (RFC 8439, section 2.4)."""
     stream = Cipher(algorithms.ChaCha20(key, _ZERO), mode=None).encryptor().update(bytes(8 * size))
     return np.frombuffer(stream, dtype="<u8").astype(np.uint64, copy=False)
+
+
+def drawn_from(secret: bytes) -> Randomness:
+    """As many bytes as are asked for, each time others, the same ones for the same secret, `KEY_BYTES` that are used for nothing else."""
+    stream = Cipher(algorithms.ChaCha20(secret, _ZERO), mode=None).encryptor()
+    return lambda size: stream.update(bytes(size))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from audit.checkpoint import Signer
 from audit.commitments import Randomness
 from federated.contract import Agreed
-from federated.masking import Ring
+from federated.masking import KEY_BYTES, Ring
 from federated.messages import Keys, Opening, Survivors, Terms
 from federated.questions import Asked
 from federated.replies import Code, RefusedError
-from federated.seat import SECRET_BYTES, Memory, Seat
+from federated.seat import Memory, Seat
 from federated.shares import Sharing
 from governance.accounting import RESERVED_DRAWS
 from governance.door import BudgetError, Column, DoorError, LocalCohort, Meter, ReservationId, exact_sum, rehearse
@@ -121,7 +121,7 @@ class Partner:
             raise RefusedError(Code.QUESTION) from None
         if not self._home.willing(asked):
             raise RefusedError(Code.REFUSED)
-        secret = None if again else self._randomness(SECRET_BYTES)
+        secret = None if again else self._randomness(KEY_BYTES)
         return Seat(self.terms, asked.round(self.agreed), self._signer, self._memory, secret)
 
     def noise(self, asked: Asked) -> NDArray[np.int64]:

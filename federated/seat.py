@@ -28,11 +28,9 @@ from typing import Protocol
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from numpy.typing import NDArray
 
 from audit.checkpoint import Signer
-from audit.commitments import Randomness
 from federated import shamir
 from federated.masking import (
     KEY_BYTES,
@@ -44,6 +42,7 @@ from federated.masking import (
     agree,
     chacha20,
     commitment,
+    drawn_from,
     mask_key,
     masked,
     opened,
@@ -52,8 +51,6 @@ from federated.masking import (
 )
 from federated.messages import Keys, Opening, Survivors, Terms
 from federated.replies import Code, RefusedError
-
-SECRET_BYTES = 32
 
 
 class Memory(Protocol):
@@ -111,16 +108,10 @@ class ShortMemory:
         self.met = met
 
 
-def drawn_from(secret: bytes) -> Randomness:
-    """As many bytes as are asked for, each time others, the same ones for the same secret of 32 random bytes (RFC 8439, section 2.4)."""
-    stream = Cipher(algorithms.ChaCha20(secret, bytes(16)), mode=None).encryptor()
-    return lambda size: stream.update(bytes(size))
-
-
 class Seat:
     """One partner in one round. Every method is called once, in order; RefusedError ends the round for this partner.
 
-    `secret`: `SECRET_BYTES` that nobody else knows, of this round alone; None to take a seat again, with the secret that `memory` has.
+    `secret`: `KEY_BYTES` that nobody else knows, of this round alone; None to take a seat again, with the secret that `memory` has.
     """
 
     def __init__(self, terms: Terms, round: Round, signer: Signer, memory: Memory, secret: bytes | None, stream: Stream = chacha20) -> None:

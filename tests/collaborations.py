@@ -20,12 +20,12 @@ from federated import wire
 from federated.contract import Agreed, Collaboration, agreed, join, sign
 from federated.courier import Answerer, InProcess
 from federated.desk import Member, answered
-from federated.masking import Ring, Round, Stream, chacha20
+from federated.masking import KEY_BYTES, Ring, Round, Stream, chacha20
 from federated.messages import Keys, Opening, Survivors, Terms
 from federated.questions import Asked
 from federated.replies import LostError, RefusedError
 from federated.rounds import Summed, conduct
-from federated.seat import SECRET_BYTES, Memory, Seat, ShortMemory
+from federated.seat import Memory, Seat, ShortMemory
 from governance.door import Grant, Query, ReservationId, StepName
 from policies.documents import Digest
 
@@ -135,7 +135,7 @@ def seated(
     """Every partner of a round; row i of `values` is what partner i holds. `leaving`: who is lost before which step."""
     of = round or sitting(asked=question(values.shape[1]).digest())
     seats = {
-        signer.origin: Seat(who, of, signer, memories.get(signer.origin) or ShortMemory(), os.urandom(SECRET_BYTES), stream)
+        signer.origin: Seat(who, of, signer, memories.get(signer.origin) or ShortMemory(), os.urandom(KEY_BYTES), stream)
         for signer in signers(len(values))
     }
     return {name: Seated(seat, values[place], leaving.get(name, "")) for place, (name, seat) in enumerate(seats.items())}

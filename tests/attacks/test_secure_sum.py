@@ -17,11 +17,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from federated import shamir
-from federated.masking import End, Ring, agree, chacha20, mask_key, masked, own_key
+from federated.masking import KEY_BYTES, End, Ring, agree, chacha20, mask_key, masked, own_key
 from federated.messages import KEYS, Keys, Survivors, encoded
 from federated.opening import unmasked
 from federated.replies import AbortedError, Code, RefusedError
-from federated.seat import SECRET_BYTES, Seat, ShortMemory
+from federated.seat import Seat, ShortMemory
 from policies.documents import Digest
 from tests.collaborations import Seated, conducted, seated, signers, sitting, terms
 
@@ -206,7 +206,7 @@ def test_a_partner_that_comes_again_with_the_keys_of_a_former_round_is_refused()
     memory, partner = ShortMemory(), signers(2)[1]
     for number, expected in ((1, None), (2, Code.REPLAYED)):
         mine = seated(terms(2), VALUES[:2], sitting(number), memories={"p0": memory})["p0"]
-        theirs = Seat(terms(2), sitting(number), partner, ShortMemory(), bytes([1]) * SECRET_BYTES)
+        theirs = Seat(terms(2), sitting(number), partner, ShortMemory(), bytes([1]) * KEY_BYTES)
         roster = [mine.keys(), theirs.keys()]
         if expected is None:
             mine.vector(roster)
