@@ -12,6 +12,7 @@ from audit.merkle import IntegrityError
 from engine import answers, copies, release, roles
 from engine.files import PARTIAL, abandoned, delete
 from engine.gates import Exit
+from engine.partners.places import SECRET, folder
 from engine.workspace import Workspace
 from governance import budget, builds, migrations, partnerships, rotation
 from governance.builds import Status
@@ -164,9 +165,6 @@ def _stranded(workspace: Workspace, repair: bool) -> list[Check]:
         stranded = builds.builds(session, status=Status.BUILDING)
         joint = {each.build: each.name for each in partnerships.partnerships(session)}
     if repair:
-        from engine.partners.book import SECRET
-        from engine.partners.participation import folder
-
         for build in stranded:
             if build.id in joint:  # no round comes any more
                 delete(folder(workspace, joint[build.id]) / SECRET, "round-secret")

@@ -29,7 +29,7 @@ from engine.demo.agents import Line, agents, direct, ending_with_us, serving
 from engine.demo.dealing import PARTNERS
 from engine.demo.run import ANALYST, OFFICER, built, holders, prepared
 from engine.display import Display
-from engine.partners import identity, joining, participation
+from engine.partners import identity, joining, places
 from engine.settings import FILE
 from engine.workspace import Workspace, now
 from federated import transcript
@@ -131,7 +131,7 @@ def _way_out(folder: Path) -> Iterator[None]:
 
 def _left(workspace: Workspace, name: str) -> transcript.Verified:
     """A partner's transcript, verified as anybody may with the file and the key in the contract."""
-    raw = (participation.folder(workspace, name) / participation.TRANSCRIPT).read_bytes()
+    raw = (places.folder(workspace, name) / places.TRANSCRIPT).read_bytes()
     return transcript.verify(raw, identity.keys(workspace).verifier)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.files import delete, whole_file
+from engine.partners.places import SECRET
 from federated.desk import Leaving
 from federated.masking import Round
 from federated.messages import Step
@@ -35,8 +36,8 @@ _LENGTH = 8
 """Bytes that say how long the request is that a file begins with."""
 
 
-ROUNDS, SECRET = "rounds", "secret"
-"""Files in a partnership's folder."""
+ROUNDS = "rounds"
+"""File in a partnership's folder."""
 
 
 class DurableMemory:

@@ -18,10 +18,11 @@ from audit.merkle import IntegrityError
 from engine.answers import hold
 from engine.bench import Bench
 from engine.gates import refusal
-from engine.partners import faults, finishing, identity, joining, places
+from engine.partners import faults, finishing, identity, joining
 from engine.partners.attendance import Attendance
 from engine.partners.book import ANSWERED, DurableBook, DurableMemory
 from engine.partners.home import PartnerHome, Taking, unchanged
+from engine.partners.places import REPLIES, TRANSCRIPT, folder
 from engine.planning import extraction_of, plan, prepare
 from engine.trainers import projecting
 from engine.workspace import Workspace, WorkspaceError
@@ -38,9 +39,6 @@ from governance.partnerships import Partnership
 from governance.store import stamp
 from policies.documents import digest_of
 
-TRANSCRIPT, REPLIES = places.TRANSCRIPT, "replies"
-"""What is in the folder of a collaboration."""
-
 
 class EndedError(WorkspaceError):
     """There are no more rounds to take part in."""
@@ -52,11 +50,6 @@ class Participation:
 
     answer: Answerer
     memory: DurableMemory
-
-
-def folder(workspace: Workspace, name: str) -> Path:
-    """Where what is kept of a collaboration lies."""
-    return places.folder(workspace, name)
 
 
 def find(workspace: Workspace, name: str) -> Partnership:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from engine.workspace import Workspace
 
-PLACE, TRANSCRIPT = "partnerships", "transcript.jsonl"
-"""Folder of the folders of collaborations, and what left for one."""
+PLACE, TRANSCRIPT, SECRET, REPLIES = "partnerships", "transcript.jsonl", "secret", "replies"
+"""Folder of the folders of collaborations, and in each what left for it, and of the latest round its secret and what was said."""
 
 
 def folder(workspace: Workspace, name: str) -> Path:

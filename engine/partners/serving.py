@@ -18,7 +18,8 @@ from cryptography.x509 import load_pem_x509_certificate
 from engine.answers import held
 from engine.bench import Bench
 from engine.partners import identity
-from engine.partners.participation import find, folder, taking_part
+from engine.partners.participation import find, taking_part
+from engine.partners.places import folder
 from engine.workspace import WorkspaceError
 from federated.flower.agent import UNKNOWN, Agent
 from federated.flower.calls import Caller, Patience, RejectedError, StoppedError, UnknownError

@@ -9,7 +9,8 @@ from audit.checkpoint import Verifier
 from engine import views
 from engine.files import whole_file
 from engine.partners import identity
-from engine.partners.participation import TRANSCRIPT, find, folder
+from engine.partners.participation import find
+from engine.partners.places import TRANSCRIPT, folder
 from engine.partners.serving import Served
 from engine.workspace import Workspace, WorkspaceError
 from federated import transcript as transcripts

@@ -24,7 +24,7 @@ from engine.demo.data import DemoDataError, package_file
 from engine.demo.dealing import PARTNERS
 from engine.demo.run import ANALYST
 from engine.display import Display
-from engine.partners import participation
+from engine.partners import participation, places
 from engine.workspace import Workspace
 from federated import transcript
 from federated.contract import agreed
@@ -76,7 +76,7 @@ class Shown:
         workspace = self.partner(name)
         envelope = participation.find(workspace, NAME)
         key = next(each for each in agreed(envelope.envelope, envelope.contract).contract.identities if each.name == name)
-        return transcript.verify((participation.folder(workspace, NAME) / participation.TRANSCRIPT).read_bytes(), key)
+        return transcript.verify((places.folder(workspace, NAME) / places.TRANSCRIPT).read_bytes(), key)
 
     def sent(self, name: str) -> bytes:
         return b"".join(map(bytes, self.records[name].sent))

@@ -21,7 +21,7 @@ from engine import assess
 from engine.demo.agents import started
 from engine.gates import Refused
 from engine.outcome import Outcome
-from engine.partners import finishing, identity, joining, participation
+from engine.partners import finishing, identity, joining, places
 from engine.partners.book import DurableBook
 from engine.partners.home import PartnerHome
 from federated import rounds, wire
@@ -307,7 +307,7 @@ def test_whoever_withdraws_between_two_rounds_is_absent_from_the_second(
     assert two[0].shop.run("partner", "check", str(tmp_path / f"{leaving}-1.json"), "--key", other).code == 6
     absent = two[0].shop.run("partner", "prove", NAME, "--round", "1", "--subject", "nobody", "--to", str(tmp_path / "x"), by=OFFICER)
     assert absent.code == 2 and "no leaf" in absent.err
-    kept = participation.folder(two[0].shop.workspace(), NAME)
+    kept = places.folder(two[0].shop.workspace(), NAME)
     (kept / "rounds").unlink()
     with at_work(two[:1]) as there:
         assert there["p0"].memory.last == 3  # no round begins twice because a file was lost
@@ -369,7 +369,7 @@ def test_out_of_budget_it_refuses_and_is_charged_nothing(two: list[House]) -> No
         how_many(cohort, grants["rest"])
     assert [each["path"] for each in drawn(two[0])] == [grants["most"].path, grants["rest"].path]
     del there, cohort  # and with them what holds the workspace in use
-    secret = participation.folder(two[0].shop.workspace(), NAME) / "secret"
+    secret = places.folder(two[0].shop.workspace(), NAME) / "secret"
     assert secret.exists()
     assert two[0].shop.run("doctor", "--repair").code == 0 and not secret.exists()  # closed without an outcome
 
@@ -434,7 +434,7 @@ def test_a_reply_that_the_log_does_not_have_is_not_said_when_it_is_asked_again(
         assert there["p0"].answer(asked)
         assert [facts["entry"] for facts in answered(two[0])] == [1]
         assert there["p0"].answer(asked + bytes(1 << 20))  # refused, and no way to fill the disk
-        replies = participation.folder(two[0].shop.workspace(), NAME) / participation.REPLIES
+        replies = places.folder(two[0].shop.workspace(), NAME) / places.REPLIES
         assert sum(path.stat().st_size for path in replies.iterdir()) < 1 << 12
     with at_work(two, ZeroNoise()) as there, monkeypatch.context() as later:
         cohort = FederatedCohort(contract, courier(there))
@@ -461,7 +461,7 @@ def test_a_reply_that_the_log_does_not_have_is_not_said_when_it_is_asked_again(
     refused = {"p0": ["message"], "p1": []}
     for house in two:
         assert [facts["path"] for facts in drawn(house)] == [f"{NAME}/first", f"{NAME}/second"]
-        key, kept = identity.keys(house.shop.workspace()).verifier, participation.folder(house.shop.workspace(), NAME)
+        key, kept = identity.keys(house.shop.workspace()).verifier, places.folder(house.shop.workspace(), NAME)
         found = transcripts.verify((kept / "transcript.jsonl").read_bytes(), key, answered(house)[-1]["transcript"])
         assert not found.findings and [facts["code"] for facts in answered(house) if "code" in facts] == refused[house.name]
     (kept / "transcript.jsonl").write_bytes(b"")
