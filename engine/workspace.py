@@ -299,6 +299,14 @@ class Workspace:
             raise WorkspaceError(f"`{folder}/{name}.yaml` cannot be read: {error.strerror}") from error
 
 
+def given(path: Path) -> bytes:
+    """A file that somebody named. Raises WorkspaceError where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WorkspaceError(f"`{path}` cannot be read: {error.strerror}") from None
+
+
 def now() -> dt.datetime:
     """The clock."""
     return dt.datetime.now(dt.UTC)

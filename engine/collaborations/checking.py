@@ -18,7 +18,7 @@ from audit.joint_passport import JointPassport
 from audit.joint_verify import exact
 from audit.merkle import IntegrityError
 from audit.wording import number
-from engine.workspace import WorkspaceError
+from engine.workspace import WorkspaceError, given
 from federated import transcript
 from federated.messages import Step
 from policies.documents import Digest
@@ -37,7 +37,7 @@ def check(file: Path, key: str, digest: str | None, transcripts: Sequence[Path])
     except ValueError as error:
         raise WorkspaceError(f"`--key`: {error}") from None
     try:
-        passport = passports.read(_read(file), verifier)
+        passport = passports.read(given(file), verifier)
     except IntegrityError as error:
         raise IntegrityError(f"`{file}`: {error}") from None
     if digest is not None and digest != f"sha256:{passport.contract}":
@@ -50,7 +50,7 @@ def check(file: Path, key: str, digest: str | None, transcripts: Sequence[Path])
 def _goes_on(passport: JointPassport, path: Path) -> tuple[str, int]:
     """The partner whose transcript this is, and of how many rounds a vector is in it. Raises IntegrityError unless it verifies up to the
     head that this partner signed, and was charged no more until then than it signed for."""
-    raw = _read(path)
+    raw = given(path)
     try:
         name = json.loads(raw.split(b"\n", 1)[0])["entry"]["partner"]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -94,10 +94,3 @@ def _lines(passport: JointPassport, gone_on: Mapping[str, int], digest: str | No
         *(f"  {name} has not said that it has the model" for name in passport.silent),
         "signatures, the log's entry of the release, charges and ε hold",
     ]
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise WorkspaceError(f"`{path}` cannot be read: {error.strerror}") from None

@@ -14,7 +14,7 @@ from audit.checkpoint import Verifier
 from audit.merkle import IntegrityError
 from engine.files import whole_file
 from engine.scale import UNIT
-from engine.workspace import Workspace, WorkspaceError, now
+from engine.workspace import Workspace, WorkspaceError, given, now
 from federated.contract import Agreed, Collaboration, ContractError, agreed, contents, join, proposed, read_collaboration, sign, signed_by
 from governance.partner_keys import PartnerKeys
 from policies.documents import Digest
@@ -59,10 +59,7 @@ class Envelope:
 
 def read(path: Path) -> Envelope:
     """Raises ContractError, and WorkspaceError for a file that cannot be read."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise WorkspaceError(f"`{path}` cannot be read: {error.strerror}") from None
+    raw = given(path)
     try:
         contract = contents(raw)
     except ContractError as error:
@@ -93,10 +90,7 @@ def run_folder(workspace: Workspace, digest: Digest) -> Path:
 
 def create(workspace: Workspace, file: Path) -> Envelope:
     """An envelope of what a YAML file holds, which nobody signed yet. Raises DocumentError, WorkspaceError."""
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise WorkspaceError(f"`{file}` cannot be read: {error.strerror}") from None
+    data = given(file)
     contract = read_collaboration(data, str(file))
     if contract.grid.feature != UNIT:
         raise DocumentError(

@@ -58,9 +58,10 @@ def join(
     """Verify a signed contract, hold a segment of this workspace against it, and join. No row is read."""
     with desk(as_json, where) as at:
         from engine.partners import joining
+        from engine.workspace import given
 
         workspace = at.workspace(Action.BUILD)
-        joined = joining.join(workspace, joining.envelope_of(envelope), joining.digest_of(digest), segment)
+        joined = joining.join(workspace, given(envelope), joining.digest_of(digest), segment)
         at.display.result(
             {"collaboration": joined.name, "contract": joined.contract, "segment": joined.segment},
             f"joined `{joined.name}` with segment `{joined.segment}`; take part with consentric partner run {joined.name} --link HOST:PORT "

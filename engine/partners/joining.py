@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path as FilePath
 from typing import Any
 
 from audit.merkle import IntegrityError
@@ -69,14 +68,6 @@ def _taken(found: Partnership, digest: Digest) -> str:
     if found.contract == digest:
         return f"this contract was joined already, with segment `{found.segment}`; consentric partner run {found.name} takes part"
     return f"another contract named `{found.name}` was joined already, `{found.contract}`; a changed contract is a new one: name it anew"
-
-
-def envelope_of(path: FilePath) -> bytes:
-    """Raises WorkspaceError where the file cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise WorkspaceError(f"`{path}` cannot be read: {error.strerror}") from None
 
 
 def digest_of(text: str) -> Digest:

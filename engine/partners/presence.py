@@ -14,7 +14,7 @@ from engine.files import whole_file
 from engine.partners.attendance import named, record_of
 from engine.partners.book import ANSWERED
 from engine.partners.participation import find
-from engine.workspace import Workspace, WorkspaceError
+from engine.workspace import Workspace, WorkspaceError, given
 from federated import presence
 from federated.messages import Step
 from governance import entries
@@ -52,11 +52,9 @@ def check(file: Path, key: str) -> str:
     except ValueError as error:
         raise WorkspaceError(f"`--key`: {error}") from None
     try:
-        return presence.verify(file.read_bytes(), trusted)
+        return presence.verify(given(file), trusted)
     except IntegrityError as error:
         raise IntegrityError(f"`{file}` {error}") from None
-    except OSError as error:
-        raise WorkspaceError(f"`{file}` cannot be read: {error.strerror}") from None
 
 
 def _vector(workspace: Workspace, name: str, round: int) -> Entry:

@@ -12,7 +12,7 @@ from engine.partners import identity
 from engine.partners.participation import find
 from engine.partners.places import TRANSCRIPT, folder
 from engine.partners.serving import Served
-from engine.workspace import Workspace, WorkspaceError
+from engine.workspace import Workspace, WorkspaceError, given
 from federated import transcript as transcripts
 from federated.transcript import END, Entry
 from governance.builds import Status
@@ -63,11 +63,7 @@ def verified(file: Path, key: str, head: str | None) -> tuple[dict[str, Any], st
         verifier = Verifier.parse(key)
     except ValueError as error:
         raise WorkspaceError(f"`--key`: {error}") from None
-    try:
-        raw = file.read_bytes()
-    except OSError as error:
-        raise WorkspaceError(f"`{file}` cannot be read: {error.strerror}") from None
-    found = transcripts.verify(raw, verifier, None if head is None else Digest(head))
+    found = transcripts.verify(given(file), verifier, None if head is None else Digest(head))
     left = [entry.left for entry in found.entries if entry.left.step != END]
     spent = found.entries[-1].epsilon if found.entries else 0.0
     data = {
