@@ -323,7 +323,9 @@ def test_no_colour_and_no_bar_where_output_is_piped(shop: Shop) -> None:
 def test_a_reader_who_leaves_early_is_no_fault(out: Shop) -> None:
     for command, reader, lines in (("segments members groups", "head -n 3", 3), ("segments list", "true", 0)):
         words = f"{sys.executable} -W ignore -m engine.cli {command} | {reader}; exit ${{PIPESTATUS[0]}}"
-        ended = subprocess.run(["bash", "-c", words], env=environment(out.root), capture_output=True, text=True, check=False)
+        ended = subprocess.run(
+            ["bash", "-c", words], env=environment(out.root) | {"PYTHONUNBUFFERED": ""}, capture_output=True, text=True, check=False
+        )
         assert ended.returncode == 0 and ended.stderr == "" and len(ended.stdout.splitlines()) == lines, ended
 
 
